@@ -1,0 +1,222 @@
+"""Entry points -> components. A broken plugin is reported and skipped; it never stops anything else.
+
+Every distribution that has an entry point in the group ``armada`` is a plugin, armada's own included: there is no other
+way in. Each entry point is loaded, registered and checked alone, so that one failure stays one failure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+from armada_cli import hookspecs
+from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component
+from armada_cli.errors import UserError
+
+OWN_DISTRIBUTION = "armada-cli"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A component together with where it came from."""
+
+    kind: str
+    component: Component
+    plugin: str
+    distribution: str
+    version: str
+
+    @property
+    def name(self) -> str:
+        return self.component.name
+
+    @property
+    def origin(self) -> dict[str, str]:
+        return {"distribution": self.distribution, "version": self.version, "plugin": self.plugin}
+
+
+@dataclass
+class Plugin:
+    """The health of one entry point.
+
+    Attributes:
+        name: the entry point's name; distribution, version: who ships it.
+        seconds: time to import, register and check it.
+        registers: what it brought, as (kind, name).
+        error: one line that says why it was skipped; empty for a healthy plugin.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    seconds: float = 0.0
+    registers: list[tuple[str, str]] = field(default_factory=list)
+    error: str = ""
+    disabled: bool = False
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'cosine'?``, or nothing when nothing is near."""
+    names = list(known)
+    near = difflib.get_close_matches(word.lower(), names, n=2, cutoff=0.55)
+    near += [name for name in names if len(word) > 2 and (word.lower() in name or name in word.lower()) and name not in near][:1]
+    return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+
+
+class Catalog:
+    """All components of all healthy plugins, and the health of all plugins."""
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self._components: dict[tuple[str, str], list[Registered]] = {}
+
+    @classmethod
+    def load(cls, *, strict: bool | None = None, warn: bool = True) -> Catalog:
+        """Load every entry point of the group.
+
+        Args:
+            strict: raise on the first broken plugin (default: whether ``ARMADA_STRICT`` is set and not ``0``).
+            warn: print one line on standard error for each broken plugin.
+
+        Raises:
+            UserError: strict, and a plugin is broken.
+        """
+        catalog = cls()
+        if strict is None:
+            strict = os.environ.get("ARMADA_STRICT", "0") not in ("", "0")
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        disabled = {name.strip() for name in os.environ.get("ARMADA_DISABLE", "").split(",") if name.strip()}
+        for entry in sorted(_entry_points(), key=lambda item: (_distribution(item)[0] != OWN_DISTRIBUTION, item.name)):
+            plugin = catalog._load_one(manager, entry, disabled)
+            if not plugin.error:
+                continue
+            message = f"plugin {plugin.name!r} of {plugin.distribution} {plugin.version} is skipped: {plugin.error}"
+            if strict:
+                raise UserError(message, "Mend or uninstall it, or unset ARMADA_STRICT")
+            if warn:
+                print(f"armada: {message}", file=sys.stderr)
+        return catalog
+
+    def _load_one(self, manager: pluggy.PluginManager, entry: importlib.metadata.EntryPoint, disabled: set[str]) -> Plugin:
+        distribution, version = _distribution(entry)
+        plugin = Plugin(entry.name, distribution, version, entry.value)
+        self.plugins.append(plugin)
+        if entry.name in disabled or distribution in disabled:
+            plugin.disabled = True
+            return plugin
+        start = time.perf_counter()
+        module: Any = None
+        found: list[Registered] = []
+        try:
+            module = entry.load()
+            manager.register(module, name=f"{distribution}:{entry.name}")
+            manager.check_pending()
+            for kind, card in _cards(manager, module):
+                _check_card(kind, card)
+                found.append(Registered(kind, card, entry.name, distribution, version))
+            twice = [item.name for i, item in enumerate(found) if (item.kind, item.name) in {(o.kind, o.name) for o in found[:i]}]
+            if twice:
+                raise ValueError(f"it registers {twice[0]!r} twice")
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not reach the user's command
+            plugin.error = _one_line(error)
+            if module is not None and manager.is_registered(module):
+                manager.unregister(module)
+        else:
+            for item in found:
+                self._components.setdefault((item.kind, item.name), []).append(item)
+                plugin.registers.append((item.kind, item.name))
+        plugin.seconds = time.perf_counter() - start
+        return plugin
+
+    @property
+    def broken(self) -> list[Plugin]:
+        return [plugin for plugin in self.plugins if plugin.error]
+
+    def components(self, kind: str) -> list[Registered]:
+        """Every component of a kind, by name; those with one name stand beside each other."""
+        return sorted((item for (k, _), items in self._components.items() if k == kind for item in items), key=lambda r: r.name)
+
+    def names(self, kind: str) -> list[str]:
+        return sorted({item.name for item in self.components(kind)})
+
+    def find(self, kind: str, name: str) -> Registered:
+        """The component a recipe names, plain or as ``distribution:name``.
+
+        Raises:
+            UserError: unknown (with the nearest names, and the errors of broken plugins that might have brought it), or
+                brought by two distributions.
+        """
+        distribution, _, plain = name.rpartition(":")
+        items = self._components.get((kind, plain), [])
+        if distribution:
+            items = [item for item in items if item.distribution == distribution]
+        if len(items) == 1:
+            return items[0]
+        if items:
+            choices = " or ".join(f"'{item.distribution}:{plain}'" for item in items)
+            raise UserError(f"{kind} {plain!r} is brought by two distributions", f"Name one of them: {choices}")
+        suspects = [p for p in self.broken if plain in p.name or plain in p.distribution or p.name.endswith(plain)] or self.broken
+        if suspects:
+            errors = "; ".join(f"plugin {p.name!r} of {p.distribution}: {p.error}" for p in suspects)
+            raise UserError(f"unknown {kind} {name!r}", f"A plugin that could not be loaded may bring it: {errors}")
+        hint = did_you_mean(plain, self.names(kind)) or f"`armada list {kind}s` shows what there is"
+        raise UserError(f"unknown {kind} {name!r}", hint[0].upper() + hint[1:])
+
+
+def _entry_points() -> list[importlib.metadata.EntryPoint]:
+    """The group's entry points; a distribution found twice on the path (a checkout and its wheel) counts once."""
+    seen: dict[tuple[str, str, str], importlib.metadata.EntryPoint] = {}
+    for entry in importlib.metadata.entry_points(group=hookspecs.PROJECT):
+        seen.setdefault((_distribution(entry)[0], entry.name, entry.value), entry)
+    return list(seen.values())
+
+
+def _distribution(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    if entry.dist is None:
+        return ("unknown distribution", "?")
+    return (entry.dist.name, entry.dist.version)
+
+
+def _cards(manager: pluggy.PluginManager, module: Any) -> list[tuple[str, Component]]:
+    """What the module's hook implementations return, checked for type."""
+    kinds = {hook: kind for kind, hook in hookspecs.HOOKS.items()}
+    cards: list[tuple[str, Component]] = []
+    for caller in manager.get_hookcallers(module) or []:
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is not module:
+                continue
+            result = implementation.function()
+            if not isinstance(result, (list, tuple)) or not all(isinstance(card, Component) for card in result):
+                raise TypeError(f"{caller.name}() must return a list of Component, got {_describe(result)}")
+            cards += [(kinds[caller.name], card) for card in result]
+    return cards
+
+
+def _describe(result: Any) -> str:
+    if isinstance(result, (list, tuple)):
+        return "a list with " + ", ".join(sorted({type(item).__name__ for item in result}))
+    return type(result).__name__
+
+
+def _check_card(kind: str, card: Component) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}")
+    if card.requires_armada > CONTRACT_VERSION:
+        raise ValueError(
+            f"{card.name!r} is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; upgrade armada-cli"
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
