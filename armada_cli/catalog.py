@@ -7,6 +7,7 @@ way in. Each entry point is loaded, registered and checked alone, so that one fa
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.metadata
 import os
 import sys
@@ -220,3 +221,9 @@ def _check_card(kind: str, card: Component) -> None:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@functools.cache
+def current() -> Catalog:
+    """The catalog of this process, loaded once."""
+    return Catalog.load()

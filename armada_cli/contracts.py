@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armada_cli.errors import MissingPackage
 
@@ -445,12 +445,16 @@ class Batch:
         labels: long [n] (classification, multiple choice), float [n] (regression) or float [n, c] (multi-label).
         features: h_t, float [n, 128]; None for a method that needs no teacher.
         step: number of the optimizer step, from 0.
+        share: part of the optimizer step that this (micro-)batch is; 1 without accumulation.
+        mask: the student's attention mask [n, tokens], where it has one.
     """
 
     rows: Tensor
     labels: Tensor
     features: Tensor | None
     step: int
+    share: float = 1.0
+    mask: Tensor | None = None
 
 
 @dataclass
@@ -463,13 +467,13 @@ class Setup:
         feature_width: width of h_t, or None.
         features: all h_t of the training split, float32 [rows, 128], after `control`; None without a teacher.
         labels: labels of the training split, as in `Batch`.
-        seed: the trial's seed; `generator(stream)` derives an independent stream from it.
+        seed: the trial's seed.
         train: the resolved training settings.
         losses: builds a registered loss by its recipe value (name or mapping).
-        dependencies: exported student folders of the trials this method asked for, by role.
-        generator: stream name -> seeded `torch.Generator`.
-        student_outputs: role -> logits of that dependency on the training split, [rows, c].
-        report: a function that shows one line to the user.
+        stream: name -> integer seed of an independent random stream of this trial.
+        student_outputs: role -> logits of the trial this method depends on, on the training split, [rows, c].
+        steps: optimizer steps of the whole training; learning_rate: step -> the student's rate.
+        device: where modules go.
     """
 
     problem: Problem
@@ -480,19 +484,24 @@ class Setup:
     seed: int
     train: Any
     losses: Callable[[Any], Loss]
-    generator: Callable[[str], Any]
+    stream: Callable[[str], int]
     student_outputs: Callable[[str], Tensor]
-    report: Callable[[str], None]
+    steps: int
+    learning_rate: Callable[[int], float]
+    device: Any = "cpu"
 
 
 class Method(ABC):
     """An objective and its curriculum; a baseline is a method.
 
     The loop owns the student, its optimizer, batches and checkpoints. A method may add modules that are trained with the
-    student (`student_modules`), and modules with an optimizer of their own (`own_modules`): both are saved in checkpoints.
+    student (`student_modules`), and modules that it optimises itself (`own_modules`, `optimizers`): all are checkpointed.
+    The options class says what a method needs before anything is imported: ``needs_teacher: ClassVar[bool]``, and
+    ``dependencies() -> dict[role, {"student": ..., "seed": ...}]`` for trials that must be finished first.
     """
 
-    needs_features: ClassVar[bool] = False
+    hidden_states: bool = False
+    """Whether `terms` looks at the layers' outputs."""
 
     def __init__(self, options: Any, setup: Setup) -> None:
         self.options = options
@@ -503,7 +512,8 @@ class Method(ABC):
         return {}
 
     def own_modules(self) -> dict[str, nn.Module]:
-        """Modules the method optimises itself, in `before_step` (a TS Aligner)."""
+        """Modules the method optimises itself (a TS Aligner). Their gradients are averaged over processes before
+        `after_step`."""
         return {}
 
     def optimizers(self) -> dict[str, Any]:
@@ -514,13 +524,9 @@ class Method(ABC):
         """Before the first step: pre-training. Returns figures for the result (the aligner's own scores)."""
         return {}
 
-    def before_step(self, batch: Batch) -> dict[str, float]:
-        """The method's own update on this batch (the aligner's half of the joint step). Returns values to log."""
-        return {}
-
     @abstractmethod
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
-        """The objective of the student on this batch."""
+        """The student's objective on this batch. A method with modules of its own also computes their gradients here."""
 
-    def after_step(self) -> None:
-        """After the optimizer moved the student (retraction of orthogonal maps)."""
+    def after_step(self, step: int) -> None:
+        """After the optimizer moved the student: the method's own optimizer steps, retraction of orthogonal maps."""
