@@ -520,9 +520,17 @@ class Method(ABC):
         """The method's own optimizers, by name, for checkpoints."""
         return {}
 
-    def prepare(self) -> dict[str, JSON]:
-        """Before the first step: pre-training. Returns figures for the result (the aligner's own scores)."""
+    def prepare(self) -> None:
+        """Before the first step: pre-training."""
+
+    def own_outputs(self) -> dict[str, Tensor]:
+        """What the method's own models answer on the training split, by role, each [rows, c]; scored for the report (paper,
+        Table 6)."""
         return {}
+
+    def auxiliary(self, output: StudentOutput) -> Tensor | None:
+        """The student's auxiliary output o_aux_s, [n, c], for the evaluation (paper, Table 10)."""
+        return None
 
     @abstractmethod
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:

@@ -1,0 +1,41 @@
+"""Knowledge distillation from a text teacher (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+from torch.nn import functional
+
+from armada_cli.contracts import Batch, Method, Setup, StudentOutput, Term
+from armada_cli.training.objective import task_loss
+
+
+class KD(Method):
+    """L = (1 - a) L_T(Y, z_s) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T)).
+
+    The teacher is a finished trial of its own; its logits on the training split are computed once, without dropout, and
+    stored beside it. For regression the second term is the squared distance of the two predictions, for multi-label tasks
+    the binary divergence per class.
+    """
+
+    def __init__(self, options: object, setup: Setup) -> None:
+        super().__init__(options, setup)
+        self.teacher_logits = setup.student_outputs("teacher")
+
+    def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
+        kind, t = self.setup.problem.kind, self.options.temperature
+        z_t = self.teacher_logits[batch.rows].to(output.logits.device)
+        z_s = output.logits.float()
+        if kind == "regression":
+            soft = functional.mse_loss(z_s, z_t)
+        elif kind == "multilabel":
+            # KL of two Bernoulli distributions: the cross-entropy less the teacher's own entropy.
+            p_t = (z_t / t).sigmoid()
+            cross = functional.binary_cross_entropy_with_logits(z_s / t, p_t)
+            soft = t * t * (cross - functional.binary_cross_entropy_with_logits(z_t / t, p_t))
+        else:
+            soft = t * t * functional.kl_div(
+                (z_s / t).log_softmax(-1), (z_t / t).log_softmax(-1), log_target=True, reduction=self.options.reduction
+            )
+        return [
+            Term("task", 1 - self.options.alpha, task_loss(kind, z_s, batch.labels), task=True),
+            Term("soft labels", self.options.alpha, soft),
+        ]

