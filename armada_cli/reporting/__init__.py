@@ -1,0 +1,1 @@
+"""Tables from run folders: reads result files, never training code."""

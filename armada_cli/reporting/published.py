@@ -1,0 +1,248 @@
+"""What the paper printed (Tables 2 to 12), read from the data files in `published/` when it is first asked for."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from armada_cli.errors import UserError
+
+TABLES = range(2, 13)
+STUDENTS = ("bert-base", "bert-6l", "deberta-v2-xxlarge", "opt-1.3b", "llama-7b", "llama-3.2-3b", "llama-3.1-8b")
+"""The paper's students under the names they have here."""
+
+_METRICS = {"acc": "accuracy", "matthews": "mcc", "matthewscorrelation": "mcc", "pear": "pearson", "pearsonr": "pearson"}
+_TEACHERS = {
+    "stablediffusion": "Stable Diffusion",
+    "texttoimage": "text-to-image",
+    "midjourney": "Midjourney",
+    "modelscope": "text-to-video",
+    "texttovideo": "text-to-video",
+    "speecht5": "text-to-audio",
+    "texttoaudio": "text-to-audio",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a printed table: the paper's name of the task, and its metric (``mcc``, ``accuracy``, ...)."""
+
+    name: str
+    metric: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One printed row.
+
+    Attributes:
+        student: our name of the student; model: the printed one.
+        teacher: as printed; None for an undistilled student.
+        method: our name of the method; manifold: the loss of an ARMADA row, None where the paper names none.
+        values: one number a column, in the column's unit (percent).
+        average: the average the paper prints, if it does.
+    """
+
+    student: str
+    model: str
+    method: str
+    values: tuple[float, ...]
+    teacher: str | None = None
+    manifold: str | None = None
+    label: str = ""
+    average: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One printed table.
+
+    Attributes:
+        kind: ``students`` (scores of students), ``aligner`` (of the TS Aligner) or ``auxiliary`` (of auxiliary heads).
+        decimals: digits behind the point, as printed.
+        selection: which of several runs a number is, where the caption says so.
+        notes: where table and text disagree, with the recomputed value.
+    """
+
+    number: int
+    caption: str
+    kind: str
+    decimals: int
+    selection: str | None
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row to stand beside a run's own.
+
+    Attributes:
+        source: where it is printed, ``paper, Table 2`` or ``paper, Tables 2 and 3``.
+        label: the method as a table shows it.
+        teacher: as printed, None for an undistilled student.
+        values: our column -> number, only the columns asked for that the paper has.
+        decimals: digits behind the point, as printed.
+    """
+
+    source: str
+    label: str
+    method: str
+    manifold: str | None
+    teacher: str | None
+    values: Mapping[str, float]
+    tables: tuple[int, ...]
+    decimals: int = 1
+    selection: str | None = field(default=None, compare=False)
+
+
+@functools.cache
+def table(number: int) -> Table:
+    """One table of the paper.
+
+    Raises:
+        KeyError: the paper's results have no such table.
+    """
+    if number not in TABLES:
+        raise KeyError(number)
+    file = importlib.resources.files("armada_cli.reporting").joinpath("published", f"table{number:02d}.yaml")
+    try:
+        data: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"the published numbers of Table {number} cannot be read: {error}", "Install armada-cli again") from error
+    rows = tuple(
+        Row(
+            student=row["student"],
+            model=row["model"],
+            method=row["method"],
+            values=tuple(float(value) for value in row["values"]),
+            teacher=None if row["method"] == "undistilled" else row.get("teacher", data["teacher"]),
+            manifold=row.get("manifold"),
+            label=row.get("label", ""),
+            average=row.get("average"),
+        )
+        for row in data["rows"]
+    )
+    return Table(
+        number=number,
+        caption=data["caption"].strip(),
+        kind=data["kind"],
+        decimals=data["decimals"],
+        selection=data["selection"],
+        columns=tuple(Column(**column) for column in data["columns"]),
+        rows=rows,
+        notes=tuple(note.strip() for note in data["notes"]),
+    )
+
+
+def tables() -> list[Table]:
+    """All tables, in the paper's order."""
+    return [table(number) for number in TABLES]
+
+
+def rows_for(
+    student_name: str,
+    columns: Iterable[str | tuple[str, str]],
+    teacher: str | None = None,
+    *,
+    kind: str = "students",
+) -> list[PublishedRow]:
+    """The paper's rows for a student, restricted to the tasks of a run.
+
+    Args:
+        student_name: our name (``bert-6l``); ``ts-aligner`` for the rows of the TS Aligner itself.
+        columns: the tasks' published names (``CoLA``), or pairs (name, metric) where a task was scored by a metric of its
+            own choice: a number of another metric is not comparable and is left out.
+        teacher: our name of a teacher. Where it is one of the paper's, ARMADA rows of the paper's other teachers are left
+            out; undistilled rows and baselines stay.
+        kind: see `Table.kind`.
+
+    Rows that the paper repeats or spreads over tables (the undistilled student, GLUE-small and GLUE-large) become one row.
+    """
+    wanted = [(column, None) if isinstance(column, str) else column for column in columns]
+    known = {row.teacher for number in TABLES for row in table(number).rows if row.method == "armada"}
+    chosen = _TEACHERS.get(_plain(teacher), teacher) if teacher else None
+    if chosen not in known and not (chosen == "Stable Diffusion"):
+        chosen = None
+    merged: dict[tuple[str, ...], list[PublishedRow]] = {}
+    for printed in tables():
+        if printed.kind != kind:
+            continue
+        for row in printed.rows:
+            if row.student != student_name:
+                continue
+            if chosen and row.method == "armada" and not _same_teacher(row.teacher, chosen):
+                continue
+            values = {}
+            for name, metric in wanted:
+                place = _place(printed.columns, name, metric)
+                if place is not None:
+                    values[name] = row.values[place]
+            if not values:
+                continue
+            candidate = PublishedRow(
+                source="",
+                label=_label(row),
+                method=row.method,
+                manifold=row.manifold,
+                teacher=row.teacher,
+                values=values,
+                tables=(printed.number,),
+                decimals=printed.decimals,
+                selection=printed.selection,
+            )
+            group = merged.setdefault((row.method, row.manifold or row.label, row.teacher or ""), [])
+            for place, other in enumerate(group):
+                if all(other.values[name] == value for name, value in values.items() if name in other.values):
+                    both = {name: {**other.values, **values}[name] for name, _ in wanted if name in {*other.values, *values}}
+                    numbers = (*other.tables, printed.number) if both != other.values or row.method == "undistilled" else other.tables
+                    group[place] = PublishedRow(**{**candidate.__dict__, "values": both, "tables": numbers})
+                    break
+            else:
+                group.append(candidate)
+    found = [row for group in merged.values() for row in group]
+    return [PublishedRow(**{**row.__dict__, "source": source(row.tables)}) for row in found]
+
+
+def source(numbers: Iterable[int]) -> str:
+    """``paper, Table 2``; ``paper, Tables 2, 3 and 5``."""
+    names = [str(number) for number in sorted(set(numbers))]
+    if len(names) == 1:
+        return f"paper, Table {names[0]}"
+    return f"paper, Tables {', '.join(names[:-1])} and {names[-1]}"
+
+
+def metric_name(metric: str) -> str:
+    """One spelling for a metric: ``Acc``, ``acc`` and ``accuracy`` are one."""
+    plain = _plain(metric)
+    return _METRICS.get(plain, plain)
+
+
+def _place(columns: Iterable[Column], name: str, metric: str | None) -> int | None:
+    for place, column in enumerate(columns):
+        if column.name == name and (metric is None or metric_name(column.metric) == metric_name(metric)):
+            return place
+    return None
+
+
+def _label(row: Row) -> str:
+    if row.label:
+        return row.label
+    return f"ARMADA, {row.manifold}" if row.method == "armada" else row.method
+
+
+def _same_teacher(printed: str | None, chosen: str) -> bool:
+    # Stable Diffusion is the text-to-image teacher of Tables 11 and 12.
+    return printed == chosen or {printed, chosen} == {"Stable Diffusion", "text-to-image"}
+
+
+def _plain(text: str | None) -> str:
+    return re.sub(r"[^a-z0-9]", "", (text or "").lower())
