@@ -379,9 +379,9 @@ class Student(ABC):
         self.environment = environment
 
     @abstractmethod
-    def build(self, problem: Problem) -> nn.Module:
-        """The model with a freshly initialised head for `problem`, in float32. The caller has seeded torch's global
-        generator for the head.
+    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
+        """The model in float32, with a freshly initialised head for `problem` (the caller has seeded torch's global
+        generator for it); or, given a folder that `save` wrote, the model as it was saved.
 
         Raises:
             UserError: no weights at the given place, or weights that are damaged.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Encoder(Student):
         super().__init__(options, environment)
         self.place = options.place()
         self.tokenizer = self._load_tokenizer()
-        self._seen: dict[int, PooledWatch] = {}
+        self._seen: WeakKeyDictionary[nn.Module, PooledWatch] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------------------------------------- loading
 
@@ -41,16 +42,16 @@ class Encoder(Student):
         except (OSError, ValueError, KeyError) as error:
             raise self._cannot_load("tokenizer", error) from error
 
-    def build(self, problem: Problem) -> nn.Module:
+    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
         from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
         from transformers.utils import logging
 
-        revision = self.options.revision or "main"
+        place, revision = str(weights or self.place), self.options.revision or "main"
         try:
-            config = AutoConfig.from_pretrained(self.place, revision=revision)
+            config = AutoConfig.from_pretrained(place, revision=revision)
         except (OSError, ValueError, KeyError) as error:
             raise self._cannot_load("configuration", error) from error
-        if self.options.layers is not None:
+        if self.options.layers is not None and weights is None:
             if self.options.layers > config.num_hidden_layers:
                 raise UserError(
                     f"student {self.place}: layers is {self.options.layers}, the model has {config.num_hidden_layers}",
@@ -66,9 +67,10 @@ class Encoder(Student):
         kind = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
         verbosity = logging.get_verbosity()
         logging.set_verbosity_error()  # it would list the new head's weights, which are meant to be new
+        logging.disable_progress_bar()
         try:
             model = kind.from_pretrained(
-                self.place, config=config, revision=revision, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+                place, config=config, revision=revision, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
             )
         except Exception as error:
             raise self._cannot_load("weights", error) from error
@@ -137,9 +139,9 @@ class Encoder(Student):
 
     def forward(self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False) -> StudentOutput:
         inner = getattr(model, "module", model)
-        watch = self._seen.get(id(inner))
+        watch = self._seen.get(inner)
         if watch is None:
-            watch = self._seen[id(inner)] = PooledWatch(inner, batch)
+            watch = self._seen[inner] = PooledWatch(inner, batch)
         output = model(**batch, output_hidden_states=hidden_states)
         pooled = watch.take()
         states = output.hidden_states if hidden_states else None

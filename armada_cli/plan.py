@@ -1,0 +1,274 @@
+"""A recipe -> trials (student x task x method x teacher x seed), each known by what its scores depend on.
+
+A trial's id is the hash of its identity: the undistilled student of one recipe is the same trial in the next. Planning
+imports nothing heavy, so `armada check` can do it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from armada_cli import catalog as catalogs
+from armada_cli.catalog import Catalog, Registered
+from armada_cli.contracts import CONTRACT_VERSION, Environment, Split, fingerprint
+from armada_cli.errors import UserError
+from armada_cli.recipe.model import Choice, Features, Recipe, Train
+
+ALIGNER_SETTINGS = ("aligner_lr", "aligner_epochs")
+"""Training settings that a method without an aligner does not see, and whose values must not split its trials."""
+
+
+def limited(split: Split, name: str, limit: Mapping[str, int]) -> Split:
+    """The rows of a split that `limit` leaves: a fixed random sample, in the split's own order, the same for every seed."""
+    rows = limit.get(name)
+    if rows is None or rows >= len(split):
+        return split
+    return split.take(sorted(random.Random(f"armada limit {name}").sample(range(len(split)), rows)))
+
+
+@dataclass(frozen=True)
+class FeatureJob:
+    """The representations one teacher makes of one task's training split."""
+
+    key: str
+    teacher: Choice
+    task: Choice
+    limit: Mapping[str, int]
+    features: Features
+    identity: Mapping[str, Any]
+
+    @property
+    def identity_key(self) -> str:
+        return fingerprint(self.identity)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: its identity (hashed into the id), how to build it, and how the report names it."""
+
+    id: str
+    identity: Mapping[str, Any]
+    build: Mapping[str, Any]
+    train: Mapping[str, Any]
+    limit: Mapping[str, int]
+    seed: int
+    features: FeatureJob | None
+    depends: Mapping[str, str]
+    student: Choice
+    task: Choice
+    method: Choice
+    teacher: Choice | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.task.title} · {self.method.title} · seed {self.seed}"
+
+    def spec(self) -> dict[str, Any]:
+        """Everything a worker needs, as plain JSON (spec.json)."""
+        return {
+            "id": self.id,
+            "identity": self.identity,
+            "build": self.build,
+            "train": dict(self.train),
+            "limit": dict(self.limit),
+            "seed": self.seed,
+            "features": self.features.key if self.features else None,
+            "depends": dict(self.depends),
+            "title": self.title,
+        }
+
+
+@dataclass
+class Plan:
+    """All trials of a recipe in the order they can run: dependencies first."""
+
+    recipe: Recipe
+    trials: list[Trial] = field(default_factory=list)
+    dependencies: list[Trial] = field(default_factory=list)
+    feature_jobs: dict[str, FeatureJob] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> list[Trial]:
+        found = {trial.id: trial for trial in [*self.dependencies, *self.trials]}
+        return list(found.values())
+
+
+def make_plan(recipe: Recipe, environment: Environment) -> Plan:
+    """Raises UserError where a method asks for a trial that cannot be built."""
+    plan = Plan(recipe)
+    known: dict[str, Trial] = {}
+    for student in recipe.students:
+        for task in recipe.tasks:
+            for method in recipe.methods:
+                for teacher in recipe.teachers if needs_teacher(method) else (None,):
+                    for seed in recipe.seeds:
+                        trial = _trial(plan, student, task, method, teacher, seed, environment)
+                        if trial.id not in known:
+                            known[trial.id] = trial
+                            plan.trials.append(trial)
+    planned = set(known)
+    plan.dependencies = [trial for trial in plan.dependencies if trial.id not in planned]
+    first = {trial_id for trial in plan.trials for trial_id in trial.depends.values()}
+    plan.trials.sort(key=lambda trial: trial.id not in first)
+    return plan
+
+
+def needs_teacher(method: Choice) -> bool:
+    return bool(getattr(method.options, "needs_teacher", False))
+
+
+def _trial(
+    plan: Plan, student: Choice, task: Choice, method: Choice, teacher: Choice | None, seed: int, environment: Environment
+) -> Trial:
+    recipe = plan.recipe
+    limit = task.limit if task.limit is not None else recipe.limit
+    train = resolve_train(recipe, student, task, method, environment)
+    job = None
+    if teacher is not None:
+        job = _feature_job(plan, teacher, task, limit, environment)
+
+    depends = {}
+    wanted = method.options.dependencies() if hasattr(method.options, "dependencies") else {}
+    for role, needed in wanted.items():
+        other = _trial(
+            plan, _student(needed["student"], role, method), task, _undistilled(), None, int(needed.get("seed", 0)), environment
+        )
+        if other.id not in {trial.id for trial in plan.dependencies}:
+            plan.dependencies.append(other)
+        depends[role] = other.id
+
+    seen = dict(train)
+    if teacher is None:
+        for name in ALIGNER_SETTINGS:
+            seen.pop(name, None)
+    identity = {
+        "contract": CONTRACT_VERSION,
+        "student": _identity(student, environment),
+        "task": {**_identity(task, environment), "limit": dict(limit)},
+        "method": _identity(method, environment),
+        "teacher": None if job is None else {"identity": job.identity, "features": dataclasses.asdict(job.features)},
+        "train": seen,
+        "seed": seed,
+        "depends": depends,
+    }
+    build = {
+        "student": _build(student),
+        "task": _build(task),
+        "method": _build(method),
+        "teacher": None if teacher is None else _build(teacher),
+    }
+    return Trial(
+        fingerprint(identity), identity, build, train, dict(limit), seed, job, depends, student, task, method, teacher
+    )
+
+
+def _feature_job(
+    plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment
+) -> FeatureJob:
+    identity = teacher.registered.component.identity(teacher.options, environment)
+    train_limit = {"train": limit["train"]} if "train" in limit else {}
+    key = fingerprint(
+        {
+            "teacher": identity,
+            "task": task.registered.component.identity(task.options, environment),
+            "limit": train_limit,
+            "features": dataclasses.asdict(plan.recipe.features),
+        }
+    )
+    return plan.feature_jobs.setdefault(key, FeatureJob(key, teacher, task, train_limit, plan.recipe.features, identity))
+
+
+def resolve_train(recipe: Recipe, student: Choice, task: Choice, method: Choice, environment: Environment) -> dict[str, Any]:
+    """Defaults, then what the student's, the task's and the method's cards would like, then what the recipe says: for all,
+    for the task, for the method."""
+    values = dataclasses.asdict(Train())
+    for choice in (student, task, method):
+        values.update(choice.registered.component.defaults)
+    for given in (recipe.train, task.train, method.train):
+        values.update(given)
+    if values["precision"] == "auto":
+        values["precision"] = "bf16" if multiplies_bf16(environment) else "float32"
+    return values
+
+
+def device_kind(environment: Environment) -> str:
+    """``cuda``, ``mps`` or ``cpu``: where trials run. Looks at the machine, not at torch."""
+    if environment.device != "auto":
+        return environment.device.split(":")[0]
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
+
+
+def multiplies_bf16(environment: Environment) -> bool:
+    """Whether bf16 products are faster than float32 here. A processor without bf16 instructions emulates them, hundreds of
+    times slower; the flags tell."""
+    kind = device_kind(environment)
+    if kind != "cpu":
+        return kind == "cuda"
+    if platform.machine() in ("x86_64", "AMD64"):
+        try:
+            flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
+
+
+def _identity(choice: Choice, environment: Environment) -> dict[str, Any]:
+    return {**choice.registered.component.identity(choice.options, environment), "plugin": choice.registered.origin}
+
+
+def _build(choice: Choice) -> dict[str, Any]:
+    return {
+        "distribution": choice.registered.distribution,
+        "name": choice.name,
+        "title": choice.title,
+        "options": plain_options(choice.options),
+    }
+
+
+def plain_options(options: Any) -> dict[str, Any]:
+    """An options instance as JSON has it."""
+    return {item.name: _plain(getattr(options, item.name)) for item in dataclasses.fields(options)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def restore(catalog: Catalog, kind: str, build: Mapping[str, Any]) -> tuple[Registered, Any]:
+    """The component and options instance that a spec names."""
+    registered = catalog.find(kind, f"{build['distribution']}:{build['name']}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in build["options"].items()}
+    return registered, registered.component.options(**values)
+
+
+def _undistilled() -> Choice:
+    registered = catalogs.current().find("method", f"{catalogs.OWN_DISTRIBUTION}:undistilled")
+    return Choice(registered, registered.component.options(), "undistilled")
+
+
+def _student(value: Any, role: str, method: Choice) -> Choice:
+    """The student that a method names as the one it depends on."""
+    given = dict(value) if isinstance(value, Mapping) else {"name": value}
+    name = given.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"method {method.title}: {role} needs a `name`", "Write the name of a student")
+    registered = catalogs.current().find("student", name)
+    known = {item.name for item in dataclasses.fields(registered.component.options)}
+    for key in given:
+        if key not in known:
+            hint = catalogs.did_you_mean(key, known)
+            raise UserError(f"method {method.title}: {role} {name} has no option {key!r}", hint[:1].upper() + hint[1:])
+    title = " ".join([name, *(f"{key}={item}" for key, item in given.items())])
+    return Choice(registered, registered.component.options(**given), title)
+
