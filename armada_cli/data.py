@@ -1,0 +1,333 @@
+"""Rows of published datasets, from a local mirror or from the hub, and what every task over such rows shares.
+
+A mirror is a folder laid out as the hub names things, one JSON object a line, with the hub's columns and label numbers::
+
+    DIR/nyu-mll/glue/cola/train.jsonl           owner/name/config/split.jsonl
+    DIR/MiniLLM/dolly/test.jsonl                owner/name/split.jsonl, for a dataset without configurations
+
+A file of the mirror is read with plain `json`, so that `armada check` can count its rows without importing numpy. Without
+such a file the rows come through `datasets.load_dataset`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from armada_cli.contracts import JSON, Environment, Split, Task, content_fingerprint, option
+from armada_cli.errors import UserError
+
+HIDDEN_LABEL = -1
+"""What the hub writes where a benchmark keeps its answers to itself."""
+
+
+def source(environment: Environment, dataset: str, config: str | None, split: str) -> Path | None:
+    """The mirror's file for one split, or None when there is none: ``<data>/owner/name/config/split.jsonl``, else (for a
+    dataset without configurations) ``<data>/owner/name/split.jsonl``."""
+    if environment.data is None:
+        return None
+    path = _place(environment.data, dataset, config, split)
+    return path if path.is_file() else None
+
+
+def rows(
+    environment: Environment,
+    dataset: str,
+    config: str | None,
+    split: str,
+    *,
+    columns: Iterable[str] = (),
+    revision: str | None = None,
+) -> list[dict[str, Any]]:
+    """Every row of one split, as the hub's own columns. Nothing is remembered between two calls.
+
+    Args:
+        dataset: the hub's name, ``owner/name``; config: its configuration, or None.
+        columns: names that every row must have.
+        revision: the hub's branch, tag or commit; the mirror ignores it.
+
+    Raises:
+        UserError: the file is damaged or lacks a column (``file:line``), or there is no file and the hub cannot be
+            reached, does not have the split, or may not be asked (``environment.offline``).
+    """
+    wanted = tuple(columns)
+    path = source(environment, dataset, config, split)
+    if path is None:
+        found = _from_hub(environment, dataset, config, split, revision)
+        _check_columns(_named(dataset, config, split), found[0], wanted)
+        return found
+    table = []
+    for line, row in _lines(path):
+        if any(name not in row for name in wanted):
+            _check_columns(f"{path}:{line}", row, wanted)
+        table.append(row)
+    if not table:
+        raise UserError(f"{path}: no row in it", f"Copy the {split} split of {dataset} there again, one JSON object a line")
+    return table
+
+
+def where(environment: Environment, dataset: str, config: str | None, split: str, row: int) -> str:
+    """The place of a row for an error message: ``file:line``, or the hub's name and the row's number from 1."""
+    path = source(environment, dataset, config, split)
+    if path is None:
+        return f"{_named(dataset, config, split)}, row {row + 1}"
+    for number, (line, _) in enumerate(_lines(path)):
+        if number == row:
+            return f"{path}:{line}"
+    return str(path)
+
+
+def fetched(dataset: str, config: str | None) -> bool:
+    """Whether an earlier run has left the dataset in the cache of the `datasets` package. A look at a folder, no import."""
+    home = Path(os.environ.get("HF_HOME", Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"))
+    cache = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
+    return (cache / dataset.replace("/", "___") / (config or "default")).is_dir()
+
+
+def _place(root: Path, dataset: str, config: str | None, split: str) -> Path:
+    folder = root / dataset
+    if config is not None and ((folder / config).is_dir() or not (folder / f"{split}.jsonl").is_file()):
+        folder = folder / config
+    return folder / f"{split}.jsonl"
+
+
+def _named(dataset: str, config: str | None, split: str) -> str:
+    return f"dataset {dataset}" + (f", config {config}" if config else "") + f", split {split}"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers from 1 and objects; blank lines are passed over."""
+    again = "The file is damaged or no JSONL: copy it again"
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                except UnicodeDecodeError as error:
+                    raise UserError(f"{path}:{number}: byte 0x{line[error.start]:02x} is not UTF-8", again) from None
+                except (ValueError, RecursionError) as error:
+                    reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                    raise UserError(f"{path}:{number}: not a JSON object ({reason})", again) from None
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}:{number}: a JSON {_json_type(row)}, not an object", again)
+                yield number, row
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
+
+
+def _json_type(value: Any) -> str:
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _check_columns(place: str, row: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in row]
+    if missing:
+        names = " and ".join(repr(name) for name in missing)
+        there = ", ".join(repr(name) for name in row)
+        raise UserError(f"{place}: no column {names}; there are {there}", "A mirror keeps the hub's own column names")
+
+
+def _from_hub(
+    environment: Environment, dataset: str, config: str | None, split: str, revision: str | None
+) -> list[dict[str, Any]]:
+    name = _named(dataset, config, split)
+    root = environment.data if environment.data is not None else Path("DIR")
+    file = _place(root, dataset, config, split)
+    mirror = f"save it as {file}" if environment.data is not None else f"give --data DIR with {file} in it"
+    if environment.offline and not fetched(dataset, config):
+        raise UserError(
+            f"{name} is not on this machine, and downloads are off", f"{_capital(mirror)}, or go online (unset HF_HUB_OFFLINE)"
+        )
+    import datasets
+
+    settings: dict[str, Any] = {"split": split, "revision": revision}
+    if environment.offline:
+        settings["download_config"] = datasets.DownloadConfig(local_files_only=True)
+    # The client's own retry messages would bury the one line that matters.
+    chatter = logging.getLogger("huggingface_hub")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
+    try:
+        table = datasets.load_dataset(dataset, config, **settings)
+    except Exception as error:  # the hub's client raises a dozen unrelated types; all mean that the rows did not come
+        hint = f"Go online, or {mirror}"
+        if "script" in str(error).lower():
+            # A dataset that is still a script is never executed; the hub keeps a converted copy beside it.
+            hint = f"Try `revision: refs/convert/parquet`, or {mirror}"
+        raise UserError(f"{name} could not be loaded ({_reason(error)})", hint) from error
+    finally:
+        chatter.setLevel(level)
+    found = [dict(row) for row in table]
+    if not found:
+        raise UserError(f"{name} has no rows", f"{_capital(mirror)}")
+    return found
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+
+
+# --------------------------------------------------------------------------------------- tasks over a published dataset
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """Options of a task over a published dataset; a subclass names the dataset in class attributes.
+
+    Attributes:
+        dataset, config: the hub's names.
+        fields: the columns of text, in the order the student reads them.
+        classes: names of the classes in the order of their numbers; for regression the target's one name.
+        bounds: for regression, the smallest and the largest label; None for class numbers.
+        metrics: what `score` returns; the first is the main one.
+        published: the column of the paper's tables that this task is; group: the tables' group.
+    """
+
+    path: str | None = option(None, "A mirror of its own, laid out as --data; wins over --data", path=True, identity=False)
+    revision: str | None = option(None, "Branch, tag or commit on the hub; a local mirror ignores it", identity=False)
+
+    dataset: ClassVar[str]
+    config: ClassVar[str | None] = None
+    fields: ClassVar[tuple[str, ...]]
+    classes: ClassVar[tuple[str, ...]]
+    bounds: ClassVar[tuple[float, float] | None] = None
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    published: ClassVar[str] = ""
+    group: ClassVar[str] = "own"
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that tables show."""
+        return self.metrics[0]
+
+    def split_name(self, name: str) -> str:
+        """The hub's name of ``train`` or ``validation``."""
+        return name
+
+    def mirror(self, environment: Environment) -> Environment:
+        """The environment with this task's own mirror, where it has one."""
+        if self.path is None:
+            return environment
+        return replace(environment, data=Path(self.path))
+
+    def sources(self, environment: Environment) -> dict[str, Path | None]:
+        """The local file of each split, or None where the hub would be asked."""
+        place = self.mirror(environment)
+        return {name: source(place, self.dataset, self.config, self.split_name(name)) for name in ("train", "validation")}
+
+    def problems(self, environment: Environment) -> Iterable[str]:
+        """What is wrong with these options, for `armada check`."""
+        if self.path is not None and not Path(self.path).is_dir():
+            yield f"path: no folder {self.path}. It must hold {_place(Path('.'), self.dataset, self.config, 'train')}"
+
+    def identity(self, environment: Environment) -> dict[str, JSON]:
+        """Content fingerprints of local files, or the hub's names: other rows, another trial."""
+        data: dict[str, JSON] = {}
+        for name, path in self.sources(environment).items():
+            if path is not None:
+                data[name] = content_fingerprint(path)
+            else:
+                split = self.split_name(name)
+                data[name] = {"hub": self.dataset, "config": self.config, "split": split, "revision": self.revision}
+        return {"data": data}
+
+    def downloads(self, environment: Environment) -> Iterable[str]:
+        """The dataset, when a split is neither in a mirror nor in the cache."""
+        missing = [self.split_name(name) for name, path in self.sources(environment).items() if path is None]
+        if missing and not fetched(self.dataset, self.config):
+            yield f"dataset {self.dataset}" + (f" ({self.config})" if self.config else "") + f": {', '.join(missing)}"
+
+
+class HubTask(Task):
+    """A task whose rows come from `rows`. A subclass gives `score`, and another reading of a row where it needs one."""
+
+    options: HubOptions
+
+    def __init__(self, options: HubOptions, environment: Environment) -> None:
+        super().__init__(options, environment)
+        if options.bounds is not None:
+            self.kind = "regression"
+
+    def texts(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """What the student reads of one row."""
+        return tuple(row[name] for name in self.options.fields)
+
+    def teacher_text(self, row: Mapping[str, Any]) -> str:
+        """What the teacher is shown of one row: the text fields joined by a space."""
+        return " ".join(row[name] for name in self.options.fields)
+
+    def split(self, name: str) -> Split:
+        """``train`` or ``validation``, in the order of the dataset.
+
+        Raises:
+            UserError: rows that are not there, or a row with a field or label that cannot be used (``file:line``).
+        """
+        if name not in ("train", "validation"):
+            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
+        options = self.options
+        place = options.mirror(self.environment)
+        hub_split = options.split_name(name)
+        table = rows(
+            place,
+            options.dataset,
+            options.config,
+            hub_split,
+            columns=(*options.fields, "label"),
+            revision=options.revision,
+        )
+        labels = []
+        for number, row in enumerate(table):
+            fault = self.fault(row)
+            if fault:
+                raise UserError(f"{where(place, options.dataset, options.config, hub_split, number)}: {fault[0]}", fault[1])
+            labels.append(int(row["label"]) if options.bounds is None else float(row["label"]))
+        return Split([self.texts(row) for row in table], labels, [self.teacher_text(row) for row in table])
+
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their numbers, or the target's name."""
+        return self.options.classes
+
+    @property
+    def metric(self) -> str:
+        """The main metric."""
+        return self.options.main_metric
+
+    @abstractmethod
+    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
+        """See `Task.score`."""
+
+    def fault(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Why a row cannot be used and what to do, or None. A subclass may know more reasons."""
+        for name in self.options.fields:
+            if not isinstance(row[name], str):
+                return f"column {name!r} holds {row[name]!r}, not a text", "Copy the dataset again"
+        return self._label_fault(row["label"])
+
+    def _label_fault(self, label: Any) -> tuple[str, str] | None:
+        bounds = self.options.bounds
+        if label == HIDDEN_LABEL:
+            return "the label is -1: the benchmark hides it, as in its test split", "Use the training or validation split"
+        if bounds is not None:
+            number = isinstance(label, (int, float)) and not isinstance(label, bool) and math.isfinite(label)
+            if not number or not bounds[0] <= label <= bounds[1]:
+                return f"column 'label' holds {label!r}, not a number from {bounds[0]} to {bounds[1]}", "Copy the dataset again"
+            return None
+        last = len(self.options.classes) - 1
+        if not isinstance(label, (int, bool)) or not 0 <= label <= last:
+            return f"column 'label' holds {label!r}, not a class number from 0 to {last}", "Copy the dataset again"
+        return None

@@ -1,0 +1,142 @@
+"""Metrics of the published tables, in percent.
+
+Every function takes ``outputs``, float [n, c] (a student's logits, or its prediction with c = 1), and ``labels`` as a
+`Split` has them: n class numbers, n floats, or n tuples of 0/1. A predicted class is the largest output of its row; a label
+of a multi-label task is predicted where its logit is above 0, that is, where its probability is above one half.
+
+Predictions that do not vary score 0 where the formula would divide by zero: a student that always says the same has found
+nothing out, and a NaN in a table says less. Importing this module is cheap; numpy, scipy and scikit-learn come with the
+first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from armada_cli.errors import TrialFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def accuracy(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Share of rows whose class is right (multi-label: whose labels are all right)."""
+    predicted, true = _classes(outputs, labels)
+    same = predicted == true
+    return 100.0 * float((same.all(axis=1) if same.ndim == 2 else same).mean())
+
+
+def matthews(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Matthews correlation of predicted and true classes, -100 .. 100; the paper's "Mcc"."""
+    from sklearn.metrics import matthews_corrcoef
+
+    predicted, true = _classes(outputs, labels)
+    if predicted.ndim == 2:
+        raise ValueError("Matthews correlation is for single-label classification")
+    return 100.0 * float(matthews_corrcoef(true, predicted))
+
+
+def pearson(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Pearson's linear correlation of predictions [n, 1] and targets, -100 .. 100; the paper's "Pear"."""
+    from scipy.stats import pearsonr
+
+    predicted, true = _numbers(outputs, labels)
+    return 0.0 if _constant(predicted) or _constant(true) else 100.0 * float(pearsonr(predicted, true).statistic)
+
+
+def spearman(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Spearman's rank correlation of predictions [n, 1] and targets, -100 .. 100."""
+    from scipy.stats import spearmanr
+
+    predicted, true = _numbers(outputs, labels)
+    return 0.0 if _constant(predicted) or _constant(true) else 100.0 * float(spearmanr(predicted, true).statistic)
+
+
+def f1(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """F1 of class 1 of two.
+
+    Raises:
+        ValueError: more than two classes.
+    """
+    from sklearn.metrics import f1_score
+
+    predicted, true = _classes(outputs, labels)
+    if predicted.ndim == 2 or max(predicted.max(), true.max()) > 1:
+        raise ValueError("f1 is for two classes; use macro_f1 or micro_f1")
+    return 100.0 * float(f1_score(true, predicted, zero_division=0))
+
+
+def macro_f1(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Unweighted mean over classes of their F1. A class that is neither true nor predicted in any row does not count
+    (single-label) or counts 0 (multi-label), as in scikit-learn."""
+    return _f1(outputs, labels, "macro")
+
+
+def micro_f1(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """F1 of all decisions taken together; the same as accuracy for single-label classification."""
+    return _f1(outputs, labels, "micro")
+
+
+METRICS: dict[str, Callable[[np.ndarray, Sequence[Any]], float]] = {
+    "accuracy": accuracy,
+    "mcc": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+    "f1": f1,
+    "macro_f1": macro_f1,
+    "micro_f1": micro_f1,
+}
+"""What a task's `metric` and a recipe may name."""
+
+
+def score(names: Iterable[str], outputs: np.ndarray, labels: Sequence[Any]) -> dict[str, float]:
+    """The named metrics of `METRICS`, in the given order.
+
+    Raises:
+        TrialFailed: an output is NaN or infinite.
+        ValueError: outputs and labels do not belong together.
+    """
+    return {name: METRICS[name](outputs, labels) for name in names}
+
+
+def _f1(outputs: np.ndarray, labels: Sequence[Any], average: str) -> float:
+    from sklearn.metrics import f1_score
+
+    predicted, true = _classes(outputs, labels)
+    return 100.0 * float(f1_score(true, predicted, average=average, zero_division=0))
+
+
+def _checked(outputs: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    values = np.asarray(outputs, dtype=np.float64)
+    true = np.asarray(labels)
+    if values.ndim != 2 or len(values) != len(true) or not len(true):
+        raise ValueError(f"outputs {values.shape} do not belong to {len(true)} labels; expected [n, c] and n > 0")
+    bad = int((~np.isfinite(values)).any(axis=1).sum())
+    if bad:
+        raise TrialFailed(f"the student's output is NaN or infinite in {bad} of {len(values)} rows")
+    return values, true
+
+
+def _classes(outputs: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    values, true = _checked(outputs, labels)
+    if true.ndim == 2:
+        if true.shape != values.shape:
+            raise ValueError(f"outputs {values.shape} and multi-label targets {true.shape} differ in shape")
+        return (values > 0).astype(int), true.astype(int)
+    return values.argmax(axis=1), true.astype(int)
+
+
+def _numbers(outputs: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    values, true = _checked(outputs, labels)
+    if values.shape[1] != 1 or true.ndim != 1:
+        raise ValueError(f"a correlation takes outputs [n, 1] and n numbers, not {values.shape} and {true.shape}")
+    return values[:, 0], true.astype(float)
+
+
+def _constant(values: np.ndarray) -> bool:
+    """Equal up to rounding: float32 predictions of one value differ in their last bits once they are standardised."""
+    spread = float(values.max() - values.min())
+    return spread <= 1e-12 * max(1.0, float(abs(values).max()))

@@ -1,0 +1,57 @@
+"""What distinguishes the SuperGLUE tasks: columns, classes, and the published column each one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from armada_cli.data import HubOptions
+
+
+@dataclass(frozen=True)
+class SuperGlueOptions(HubOptions):
+    """What all four share."""
+
+    dataset: ClassVar[str] = "aps/super_glue"
+    group: ClassVar[str] = "SuperGLUE"
+
+
+@dataclass(frozen=True)
+class CB(SuperGlueOptions):
+    """CommitmentBank."""
+
+    config: ClassVar[str | None] = "cb"
+    fields: ClassVar[tuple[str, ...]] = ("premise", "hypothesis")
+    classes: ClassVar[tuple[str, ...]] = ("entailment", "contradiction", "neutral")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+    published: ClassVar[str] = "CB"
+
+
+@dataclass(frozen=True)
+class COPA(SuperGlueOptions):
+    """Choice of Plausible Alternatives."""
+
+    config: ClassVar[str | None] = "copa"
+    fields: ClassVar[tuple[str, ...]] = ("premise", "question", "choice1", "choice2")
+    classes: ClassVar[tuple[str, ...]] = ("choice1", "choice2")
+    published: ClassVar[str] = "COPA"
+
+
+@dataclass(frozen=True)
+class BoolQ(SuperGlueOptions):
+    """Boolean Questions."""
+
+    config: ClassVar[str | None] = "boolq"
+    fields: ClassVar[tuple[str, ...]] = ("question", "passage")
+    classes: ClassVar[tuple[str, ...]] = ("no", "yes")
+    published: ClassVar[str] = "BoolQ"
+
+
+@dataclass(frozen=True)
+class WiC(SuperGlueOptions):
+    """Word in Context."""
+
+    config: ClassVar[str | None] = "wic"
+    fields: ClassVar[tuple[str, ...]] = ("word", "sentence1", "sentence2")
+    classes: ClassVar[tuple[str, ...]] = ("different", "same")
+    published: ClassVar[str] = "WiC"
