@@ -1,0 +1,80 @@
+"""`armada list`: what can be named in a recipe."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from armada_cli.commands import PLURALS, KindType, json_option, load_catalog
+
+_HEADINGS = {"teacher": "modality", "student": "architecture", "task": "kind", "loss": "kind", "method": "trains"}
+
+
+@click.command("list")
+@click.argument("kind", required=False, type=KindType(plural=True))
+@json_option
+def command(kind: str | None, as_json: bool) -> None:
+    """List teachers, students, tasks, losses, methods or recipes; without KIND all of them.
+
+    When standard output is no terminal, the columns are separated by tabs, without headings.
+    """
+    wanted = [kind] if kind else [*PLURALS, "recipe"]
+    rows = collect(wanted)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from armada_cli.commands import on_terminal
+    from armada_cli.commands.tables import print_table
+
+    for each in wanted:
+        lines = [_line(row) for row in rows if row["kind"] == each]
+        if not on_terminal() and kind is None:
+            lines = [[each, *line] for line in lines]
+        title = PLURALS.get(each, "recipes").capitalize()
+        columns = ["name", "summary", "file"] if each == "recipe" else ["name", "summary", _HEADINGS[each], "plugin"]
+        print_table(title, columns, lines)
+
+
+def collect(kinds: list[str]) -> list[dict[str, Any]]:
+    """One record for each component or recipe."""
+    rows: list[dict[str, Any]] = []
+    catalog = load_catalog() if set(kinds) & set(PLURALS) else None
+    for kind in kinds:
+        if kind == "recipe":
+            rows += _recipes()
+            continue
+        assert catalog is not None
+        rows += [
+            {
+                "kind": kind,
+                "name": item.name,
+                "summary": item.component.summary,
+                "provides": sorted(item.component.provides),
+                "plugin": item.plugin,
+                "distribution": item.distribution,
+                "version": item.version,
+                "missing_packages": item.component.missing_packages(),
+            }
+            for item in catalog.components(kind)
+        ]
+    return rows
+
+
+def _recipes() -> list[dict[str, Any]]:
+    from armada_cli.recipe.loader import describe_recipe
+    from armada_cli.recipe.shipped import shipped_recipes
+
+    rows = []
+    for name, path in shipped_recipes().items():
+        words = describe_recipe(path)
+        rows.append({"kind": "recipe", "name": name, "summary": words["summary"] or words["title"], "path": str(path)})
+    return rows
+
+
+def _line(row: dict[str, Any]) -> list[str]:
+    if row["kind"] == "recipe":
+        return [row["name"], row["summary"], row["path"]]
+    plugin = row["plugin"] if row["distribution"] == "armada-cli" else f"{row['plugin']} ({row['distribution']})"
+    return [row["name"], row["summary"], ", ".join(row["provides"]), plugin]

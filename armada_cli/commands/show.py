@@ -1,0 +1,148 @@
+"""`armada show`: one component with all its options, or one recipe."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from armada_cli.commands import ComponentNameType, KindType, json_option, load_catalog, on_terminal
+
+if TYPE_CHECKING:
+    from armada_cli.catalog import Registered
+
+
+@click.command("show")
+@click.argument("kind", type=KindType(plural=False))
+@click.argument("name", type=ComponentNameType())
+@json_option
+def command(kind: str, name: str, as_json: bool) -> None:
+    """Show one component: where it comes from, what it needs, its options and an example. Or show one recipe."""
+    if kind == "recipe":
+        _show_recipe(name, as_json)
+        return
+    record = describe_component(load_catalog().find(kind, name))
+    if as_json:
+        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        return
+    from armada_cli.commands.tables import print_table
+
+    click.echo(f"{record['name']} ({kind}): {record['summary']}")
+    print_table("", ["", ""], [[key, value] for key, value in _facts(record) if value])
+    if record["options"]:
+        rows = [[item["name"], item["type"], item["default"], item["meaning"]] for item in record["options"]]
+        print_table("Options", ["option", "type", "default", "meaning"], rows, header=True)
+    elif on_terminal():
+        click.echo("It has no options.\n")
+    click.echo("In a recipe:\n" if on_terminal() else "")
+    click.echo("\n".join("    " + line for line in record["example"].splitlines()) if on_terminal() else record["example"])
+
+
+def describe_component(registered: Registered) -> dict[str, Any]:
+    """Everything a recipe's author wants to know, as plain data."""
+    import dataclasses
+
+    from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal
+
+    card = registered.component
+    options = []
+    kinds = field_types(card.options)
+    for item in dataclasses.fields(card.options):
+        if not item.init:
+            continue
+        limits = bounds(item.metadata)
+        meaning = item.metadata.get("help", "")
+        options.append(
+            {
+                "name": item.name,
+                "type": describe(kinds[item.name]),
+                "required": is_required(item),
+                "default": "required" if is_required(item) else literal(default_of(item)),
+                "bounds": limits,
+                "meaning": f"{meaning} ({limits})" if meaning and limits else meaning or limits,
+            }
+        )
+    return {
+        "kind": registered.kind,
+        "name": registered.name,
+        "summary": card.summary,
+        "provides": sorted(card.provides),
+        **registered.origin,
+        "packages": _packages(card),
+        "install": _install(card),
+        "reference": card.reference,
+        "defaults": dict(card.defaults),
+        "options": options,
+        "example": example(registered.kind, registered.name, options),
+    }
+
+
+def example(kind: str, name: str, options: list[dict[str, Any]]) -> str:
+    """A recipe's lines that name this component, with what is required and a few of the other options at their defaults."""
+    shown = [item for item in options if item["required"]]
+    shown += [item for item in options if not item["required"] and item["default"] != "null"][:2]
+    pairs = [("name", name)] + [(item["name"], "..." if item["required"] else item["default"]) for item in shown]
+    flow = "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
+    value = flow if shown else name
+    if kind in ("student", "teacher"):
+        return f"{kind}: {value}"
+    if kind == "task":
+        return f"tasks:\n  - {value}"
+    if kind == "method":
+        return f"methods:\n  - {value}"
+    return f"methods:\n  - name: armada\n    manifold: {value}"
+
+
+def _packages(card: Any) -> list[dict[str, str]]:
+    import importlib.metadata
+    import re
+
+    found = []
+    for requirement in card.requires:
+        try:
+            version = importlib.metadata.version(re.split(r"[<>=!~\[ ;]", requirement, maxsplit=1)[0])
+        except importlib.metadata.PackageNotFoundError:
+            version = ""
+        found.append({"package": requirement, "installed": version})
+    return found
+
+
+def _install(card: Any) -> str:
+    from armada_cli.errors import MissingPackage
+
+    missing = card.missing_packages()
+    if not missing:
+        return ""
+    return MissingPackage(card.name, missing, card.extra).hint.removeprefix("Install with: ")
+
+
+def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
+    packages = ", ".join(
+        f"{item['package']} ({'installed: ' + item['installed'] if item['installed'] else 'not installed'})"
+        for item in record["packages"]
+    )
+    defaults = ", ".join(f"{key}: {value}" for key, value in record["defaults"].items())
+    return [
+        ("provides", ", ".join(record["provides"])),
+        ("plugin", f"{record['plugin']} of {record['distribution']} {record['version']}"),
+        ("needs", packages),
+        ("install with", record["install"]),
+        ("train defaults", defaults),
+        ("reference", record["reference"]),
+    ]
+
+
+def _show_recipe(name: str, as_json: bool) -> None:
+    from armada_cli.recipe.loader import describe_recipe
+    from armada_cli.recipe.shipped import find_recipe
+
+    path = find_recipe(name)
+    words = describe_recipe(path)
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if as_json:
+        click.echo(json.dumps({"name": path.stem, **words, "path": str(path), "text": text}, indent=2, ensure_ascii=False))
+        return
+    if on_terminal():
+        click.echo(f"{path.stem}: {words['title'] or words['summary']}\n{path}\n")
+    click.echo(text.rstrip("\n"))

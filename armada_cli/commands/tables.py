@@ -1,0 +1,34 @@
+"""Rows on standard output: a rich table on a terminal, tab-separated lines for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from armada_cli.commands import on_terminal
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = False) -> None:
+    """Print rows of text.
+
+    Args:
+        title: above the table, on a terminal only; columns: the headings.
+        header: print the headings in the tab-separated form too.
+    """
+    if not on_terminal():
+        for row in [columns, *rows] if header else rows:
+            click.echo("\t".join(" ".join(str(cell).split()) for cell in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, style="cyan" if number == 0 else None, overflow="fold")
+    for row in rows:
+        # Text, because a stranger's summary may hold what rich reads as markup
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)

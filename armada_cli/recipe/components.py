@@ -1,0 +1,396 @@
+"""Students, teachers, tasks and methods of a recipe: short forms, options, grids, titles."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from armada_cli.catalog import Catalog, Registered, did_you_mean
+from armada_cli.contracts import TASK_KINDS, Environment
+from armada_cli.errors import UserError
+from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
+from armada_cli.recipe.model import Choice, Train
+from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, read, show, takes_list
+
+MAX_CHOICES = 2_000
+"""A grid of more points than this is a slip of the pen, not an experiment."""
+
+RESERVED = {
+    "student": ("name", "as"),
+    "teacher": ("name", "as"),
+    "task": ("name", "as", "train", "limit"),
+    "method": ("name", "as", "train"),
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the reading of one recipe shares. ``train``: the recipe's own training settings, already checked."""
+
+    catalog: Catalog
+    environment: Environment
+    problems: Problems
+    train: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of one option or training setting, and how a title writes it."""
+
+    key: str
+    value: Any
+    shown: str
+    node: Node
+
+
+@dataclass(frozen=True)
+class Point:
+    """A choice with what is needed to speak about it: its place, its origin in the recipe, where its options stand."""
+
+    choice: Choice
+    place: Place
+    nodes: Mapping[str, Node]
+
+
+def read_components(node: Node | None, kind: str, label: str, context: Context) -> tuple[list[Point], list[Any]]:
+    """All points of all grids of one kind, and the entries as plain data with names written out and paths resolved."""
+    if node is None:
+        return [], []
+    several = isinstance(node, Items)
+    entries = node.items if isinstance(node, Items) else (node,)
+    if several and not entries:
+        context.problems.add(node.place, f"{label} is an empty list", f"Name at least one {kind}")
+    points: list[Point] = []
+    resolved: list[Any] = []
+    for number, entry in enumerate(entries):
+        found, as_data = _read_entry(entry, kind, f"{label}.{number}" if several else label, context)
+        points += found
+        resolved.append(as_data)
+    return _distinct(points, kind, context.problems), resolved
+
+
+def read_settings(
+    table: Table, options: type, label: str, problems: Problems, *, grid: bool, reserved: tuple[str, ...] = (), what: str = ""
+) -> list[list[Setting]] | None:
+    """The written keys of `table`, checked against a dataclass: for each its values, more than one where it is a grid. None
+    when a problem makes the whole unusable (a missing or unknown key, a wrong value)."""
+    kinds = field_types(options)
+    fields = {item.name: item for item in dataclasses.fields(options) if item.init}
+    settings: list[list[Setting]] = []
+    sound = True
+    for key, entry in table.entries.items():
+        if key in reserved:
+            continue
+        if key not in fields:
+            problems.add(entry.key, f"unknown {what or f'key of {label}'}", _unknown_key(key, entry.node, [*fields, *reserved]))
+            sound = False
+            continue
+        points: tuple[Node, ...] = (entry.node,)
+        if isinstance(entry.node, Items) and not takes_list(kinds[key]):
+            if not grid:
+                problems.add(entry.node.place, f"{label}.{key} must be {describe(kinds[key])}", "Write a single value")
+                sound = False
+                continue
+            if not entry.node.items:
+                problems.add(entry.node.place, f"{label}.{key} is an empty list", "Name at least one value")
+                sound = False
+                continue
+            points = entry.node.items
+        values = []
+        for point in points:
+            value = read(point, kinds[key], f"{label}.{key}", fields[key].metadata, problems)
+            sound = sound and value is not INVALID
+            values.append(Setting(key, value, _shown(point, value, fields[key].metadata), point))
+        settings.append(values)
+    for item in fields.values():
+        if is_required(item) and item.name not in table.entries:
+            problems.add(table.place, f"{what or label} misses {item.name!r}", _how_to_add(item, kinds[item.name]), snippet="")
+            sound = False
+    return settings if sound else None
+
+
+def _read_entry(entry: Node, kind: str, label: str, context: Context) -> tuple[list[Point], Any]:
+    problems = context.problems
+    name = entry if isinstance(entry, Scalar) else entry.get("name") if isinstance(entry, Table) else None
+    if isinstance(name, Scalar) and name.value is INVALID:
+        return [], None
+    if isinstance(entry, Items) or (isinstance(entry, Scalar) and not isinstance(entry.value, str)):
+        hint = f"Write it as `NAME`, or `{{name: NAME, ...}}`; `armada list {kind}s` shows the names"
+        problems.add(entry.place, f"{label} must be a name or a mapping with a name", hint)
+        return [], None
+    if not isinstance(name, Scalar):
+        if name is None and isinstance(entry, Table) and "name" not in entry.entries:
+            hint = _wrapped(entry, kind, context.catalog) or f"Add `name:`; `armada list {kind}s` shows the names"
+            problems.add(entry.place, f"{label} has no name", hint)
+        else:
+            place = name.place if name else entry.place
+            problems.add(place, f"{label}.name must be one name", f"`armada list {kind}s` shows the names")
+        return [], None
+    if not isinstance(name.value, str):
+        problems.add(name.place, f"{label}.name must be text", f"Put it in quotes: '{name.place.text}'")
+        return [], None
+    table = entry if isinstance(entry, Table) else Table({}, entry.place)
+    resolved = {"name": name.value, **{key: value for key, value in plain(table).items() if key != "name"}}
+    try:
+        registered = context.catalog.find(kind, name.value)
+    except UserError as error:
+        problems.add(name.place, error.what.removesuffix(f" {name.value!r}"), error.hint, snippet=name.value)
+        return [], resolved
+    points = _expand(table, name, registered, kind, label, context, resolved)
+    return points, resolved
+
+
+def _expand(
+    table: Table, name: Scalar, registered: Registered, kind: str, label: str, context: Context, resolved: dict[str, Any]
+) -> list[Point]:
+    problems = context.problems
+    before = len(problems.found)
+    what = f"option of {kind} {name.value!r}"
+    options_class = registered.component.options
+    try:
+        settings = read_settings(table, options_class, label, problems, grid=True, reserved=RESERVED[kind], what=what)
+    except TypeError as error:
+        problems.add(name.place, f"{kind} {name.value!r} of {registered.distribution} is broken: {error}")
+        return []
+    train = _read_train(table, kind, label, context)
+    limit = read_limit(table.get("limit"), f"{label}.limit", problems) if "limit" in RESERVED[kind] else None
+    alias = _read_alias(table.get("as"), label, problems)
+    if settings is None or train is None or len(problems.found) > before:
+        return []
+    for values in settings:
+        given = [setting.value for setting in values]
+        if any(_is_path(options_class, setting.key) for setting in values):
+            resolved[values[0].key] = given if len(given) > 1 else given[0]
+    axes = [*settings, *train]
+    size = math.prod(len(axis) for axis in axes)
+    if size > MAX_CHOICES:
+        problems.add(table.place, f"{label} is a grid of {size} points", f"Keep it to {MAX_CHOICES}")
+        return []
+    points = []
+    for combination in itertools.product(*axes):
+        point = _point(combination, len(settings), axes, name, alias, registered, limit, context)
+        if point:
+            points.append(point)
+    return points
+
+
+def _point(
+    combination: tuple[Setting, ...],
+    options_count: int,
+    axes: list[list[Setting]],
+    name: Scalar,
+    alias: str,
+    registered: Registered,
+    limit: Mapping[str, int] | None,
+    context: Context,
+) -> Point | None:
+    component, problems = registered.component, context.problems
+    chosen, train = combination[:options_count], combination[options_count:]
+    nodes = {setting.key: setting.node for setting in chosen}
+    try:
+        options = component.options(**{setting.key: setting.value for setting in chosen})
+        complaints = list(options.problems(context.environment)) if hasattr(options, "problems") else []
+    except UserError as error:
+        complaints = [str(error)]
+    except Exception as error:
+        # the options class is a plugin's code: its failure is told with the plugin's name, not as a traceback
+        origin = f"plugin {registered.plugin!r} of {registered.distribution}"
+        complaints = [f"{origin} refuses these options: {type(error).__name__}: {' '.join(str(error).split())}"]
+    for complaint in complaints:
+        what, _, hint = complaint.partition("; ")
+        place = _place_of(complaint, nodes) or name.place
+        message = what.rstrip(".").removesuffix(f" '{place.text}'")
+        problems.add(place, f"{registered.kind} {name.value!r}: {message}", hint[:1].upper() + hint[1:])
+    if complaints:
+        return None
+    varying = {axis[0].key for axis in axes if len(axis) > 1}
+    words = [alias or str(name.value)]
+    for position, setting in enumerate(combination):
+        usual = _usual(component.options, setting) if position < options_count else _usual_train(setting, component, context)
+        if (setting.key in varying) if alias else not usual:
+            words.append(f"{setting.key}={setting.shown}")
+    choice = Choice(
+        registered,
+        options,
+        " ".join(words),
+        {setting.key: setting.value for setting in train},
+        str(name.place),
+        limit,
+    )
+    return Point(choice, name.place, nodes)
+
+
+def _place_of(complaint: str, nodes: Mapping[str, Node]) -> Place | None:
+    """Where the option stands that a complaint begins with, or else the value that it quotes."""
+    first = complaint.split(maxsplit=1)[0].strip(":'`\"") if complaint.split() else ""
+    if first in nodes:
+        return nodes[first].place
+    scalars = (node for node in nodes.values() if isinstance(node, Scalar))
+    return next((node.place for node in scalars if isinstance(node.value, str) and f"'{node.value}'" in complaint), None)
+
+
+def _usual(options: type, setting: Setting) -> bool:
+    """Whether the value is the option's default."""
+    item = next(item for item in dataclasses.fields(options) if item.name == setting.key)
+    return not is_required(item) and default_of(item) == setting.value and type(default_of(item)) is type(setting.value)
+
+
+def _usual_train(setting: Setting, component: Any, context: Context) -> bool:
+    """Whether the setting is the one that would hold without it."""
+    default = {item.name: item.default for item in dataclasses.fields(Train)}[setting.key]
+    return bool(context.train.get(setting.key, component.defaults.get(setting.key, default)) == setting.value)
+
+
+def _read_train(table: Table, kind: str, label: str, context: Context) -> list[list[Setting]] | None:
+    node = table.get("train") if "train" in RESERVED[kind] else None
+    if node is None:
+        return []
+    if not isinstance(node, Table):
+        if not (isinstance(node, Scalar) and node.value is INVALID):
+            context.problems.add(node.place, f"{label}.train must be a mapping", "For example `train: {lr: 1e-4}`")
+        return None
+    return read_settings(node, Train, f"{label}.train", context.problems, grid=True)
+
+
+def read_limit(node: Node | None, label: str, problems: Problems) -> dict[str, int] | None:
+    """``{train: rows, validation: rows}``, either may be absent; None when nothing (or nothing sound) is written."""
+    if node is None or (isinstance(node, Scalar) and node.value is INVALID):
+        return None
+    if not isinstance(node, Table):
+        problems.add(node.place, f"{label} must be a mapping", "For example `limit: {train: 600, validation: 400}`")
+        return None
+    limit: dict[str, int] = {}
+    for key, entry in node.entries.items():
+        if key not in ("train", "validation"):
+            problems.add(entry.key, f"unknown key of {label}", _unknown_key(key, entry.node, ["train", "validation"]))
+            continue
+        value = read(entry.node, int, f"{label}.{key}", {"minimum": 1}, problems)
+        if value is not INVALID:
+            limit[key] = value
+    return limit
+
+
+def _read_alias(node: Node | None, label: str, problems: Problems) -> str:
+    if node is None:
+        return ""
+    value = read(node, str, f"{label}.as", {}, problems)
+    return "" if value is INVALID else " ".join(value.split())
+
+
+def _distinct(points: list[Point], kind: str, problems: Problems) -> list[Point]:
+    """Reports choices that are the same, and different ones that would share a title."""
+    seen: dict[str, Point] = {}
+    fresh: list[Point] = []
+    for point in points:
+        choice = point.choice
+        key = repr((choice.registered.origin, choice.name, choice.options, sorted(choice.train.items()), choice.limit))
+        if key in seen:
+            first = seen[key].choice.place
+            problems.add(point.place, f"the same {kind} as at {first}", "Remove one of them", snippet=choice.title)
+            continue
+        seen[key] = point
+        fresh.append(point)
+    counts: dict[str, int] = {}
+    for point in fresh:
+        counts[point.choice.title] = counts.get(point.choice.title, 0) + 1
+    titles: dict[str, Point] = {}
+    distinct: list[Point] = []
+    for point in fresh:
+        choice = point.choice
+        if counts[choice.title] > 1 and choice.limit:
+            words = " ".join(f"{split}={rows}" for split, rows in choice.limit.items())
+            choice = dataclasses.replace(choice, title=f"{choice.title} {words}")
+        if choice.title in titles:
+            first = titles[choice.title].choice.place
+            problems.add(
+                point.place, f"two {kind}s have one title, the other at {first}", "Give one an `as:`", snippet=choice.title
+            )
+            continue
+        titles[choice.title] = point
+        distinct.append(dataclasses.replace(point, choice=choice))
+    return distinct
+
+
+def check_combinations(
+    students: list[Point], teachers: list[Point], tasks: list[Point], methods: list[Point], problems: Problems
+) -> None:
+    """Reports what cannot be trained together, before anything is loaded."""
+    kinds: dict[int, str] = {}
+    for number, task in enumerate(tasks):
+        registered = task.choice.registered
+        try:
+            kinds[number] = registered.component.kind(task.choice.options)
+        except Exception as error:
+            problems.add(
+                task.place, f"plugin {registered.plugin!r} of {registered.distribution} cannot tell the task's kind: {error}"
+            )
+    for method in methods:
+        able = set(method.choice.registered.component.provides) & set(TASK_KINDS)
+        for number, kind in kinds.items():
+            if able and kind not in able:
+                problems.add(
+                    method.place,
+                    f"method {method.choice.name!r} cannot train task {tasks[number].choice.name!r} ({kind})",
+                    f"It trains {', '.join(item for item in TASK_KINDS if item in able)}",
+                    snippet=method.place.text,
+                )
+        if not teachers and _needs_teacher(method.choice):
+            hint = "Add `teacher: NAME`; `armada list teachers` shows the names"
+            problems.add(method.place, f"method {method.choice.name!r} needs a teacher, the recipe has none", hint)
+    for student in students:
+        provides = set(student.choice.registered.component.provides)
+        for number, kind in kinds.items():
+            if kind == "generation" and "encoder" in provides and "decoder" not in provides:
+                problems.add(
+                    student.place,
+                    f"student {student.choice.name!r} is an encoder and cannot do task {tasks[number].choice.name!r} ({kind})",
+                    "Name a decoder; `armada list students` shows which are",
+                )
+
+
+def _needs_teacher(choice: Choice) -> bool:
+    """Said by the options (whose values may decide), or by the card."""
+    needs = getattr(choice.options, "needs_teacher", None)
+    if needs is None:
+        needs = getattr(choice.registered.component, "needs_teacher", False)
+    return bool(needs() if callable(needs) else needs)
+
+
+def _is_path(options: type, key: str) -> bool:
+    return any(item.name == key and item.metadata.get("path") for item in dataclasses.fields(options))
+
+
+def _shown(node: Node, value: Any, metadata: Mapping[str, Any]) -> str:
+    """A value in a title: a path as it was written, not as it was resolved."""
+    if value is INVALID:
+        return ""
+    text = show(plain(node)) if metadata.get("path") else show(value)
+    return " ".join(text.split())
+
+
+def _unknown_key(key: str, node: Node, known: list[str]) -> str:
+    word, colon, _ = key.partition(":")
+    if colon and isinstance(node, Scalar) and node.value is None and word in known:
+        return f"Write a space after the colon: '{word}: {key.partition(':')[2]}'"
+    near = did_you_mean(key, known)
+    if near:
+        return near[0].upper() + near[1:]
+    return f"Known are {', '.join(known)}" if known else "It has none"
+
+
+def _how_to_add(item: dataclasses.Field[Any], annotation: Any) -> str:
+    limits = bounds(item.metadata)
+    meaning = item.metadata.get("help", "").rstrip(".")
+    wanted = describe(annotation) + (f" ({limits})" if limits else "")
+    return f"Add `{item.name}:`, {wanted}" + (f": {meaning}" if meaning else "")
+
+
+def _wrapped(entry: Table, kind: str, catalog: Catalog) -> str:
+    """For ``- armada: {beta: 1}``, a common guess at the grammar."""
+    first = next(iter(entry.entries), "")
+    return f"Write `{{name: {first}, ...}}`" if first in catalog.names(kind) else ""

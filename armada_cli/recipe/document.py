@@ -1,0 +1,341 @@
+"""YAML text -> a tree of plain values that know where they stand.
+
+PyYAML's safe composer finds the structure and the positions; the values are made here, because its YAML 1.1 rules read
+``1e-4`` as text, ``no`` as a boolean, ``010`` as eight and ``12:30`` as 750, and let the second of two equal keys win.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+MAX_VALUES = 100_000
+"""Aliases of aliases grow exponentially; a tree of more values than this is an attack or an accident."""
+
+_PLAIN = "armada:plain"
+_QUOTED = "tag:yaml.org,2002:str"
+_STRUCTURE = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LEADING_ZERO = re.compile(r"([-+]?)0+([0-9]+)")
+_UNDERSCORES = re.compile(r"[-+]?[0-9]+(_[0-9]+)+")
+_RADIX = re.compile(r"[-+]?0([xX][0-9a-fA-F_]+|o[0-7_]+|b[01_]+)")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+class Invalid:
+    """Stands for a value whose problem has been reported, so that it is not complained of twice."""
+
+    def __repr__(self) -> str:
+        return "INVALID"
+
+
+INVALID = Invalid()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands.
+
+    Attributes:
+        file: the file as the user would type it, or ``--set KEY=VALUE``.
+        line, column: counted from 1; 0 for an override.
+        text: the offending text, on one line and cut to a readable length.
+        folder: what relative paths written here are relative to.
+    """
+
+    file: str
+    line: int
+    column: int
+    text: str = ""
+    folder: Path = field(default_factory=Path)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value: bool, int, float, str, None, or `INVALID`."""
+
+    value: Any
+    place: Place
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list."""
+
+    items: tuple[Node, ...]
+    place: Place
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of a mapping, and what it holds."""
+
+    key: Place
+    node: Node
+
+
+@dataclass(frozen=True)
+class Table:
+    """A mapping, in written order."""
+
+    entries: dict[str, Entry]
+    place: Place
+
+    def get(self, key: str) -> Node | None:
+        """The value of `key`; None when it is absent or null."""
+        entry = self.entries.get(key)
+        if entry is None or (isinstance(entry.node, Scalar) and entry.node.value is None):
+            return None
+        return entry.node
+
+
+Node: TypeAlias = Scalar | Items | Table
+Report: TypeAlias = Callable[[Place, str, str], None]
+"""Takes place, message and suggestion of a problem."""
+
+
+def plain(node: Node) -> Any:
+    """The tree as dictionaries, lists and scalars."""
+    if isinstance(node, Table):
+        return {key: plain(entry.node) for key, entry in node.entries.items()}
+    if isinstance(node, Items):
+        return [plain(item) for item in node.items]
+    return node.value
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text and what to call it. ``numbered`` is False for an override, which has no lines."""
+
+    file: str
+    text: str
+    folder: Path
+    numbered: bool = True
+
+    def place(self, line: int, column: int, text: str) -> Place:
+        """`line` and `column` as PyYAML counts them, from 0."""
+        if not self.numbered:
+            return Place(self.file, 0, 0, shorten(text), self.folder)
+        return Place(self.file, line + 1, column + 1, shorten(text), self.folder)
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """On one line, control characters made visible, cut to `limit` characters."""
+    line = " ".join(text.split())
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class _Composer(yaml.SafeLoader):
+    """Composes nodes without guessing at scalars: a plain one and a quoted one are told apart, nothing else."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode:
+            return _PLAIN if implicit[0] else _QUOTED
+        return super().resolve(kind, value, implicit)
+
+
+def parse(source: Source, report: Report) -> Node | None:
+    """The text's tree, or None when it has none worth checking (every reason has been reported)."""
+    try:
+        composer = _Composer(source.text)
+    except yaml.reader.ReaderError as error:
+        _report_character(source, error, report)
+        return None
+    try:
+        root = composer.get_node() if composer.check_node() else None
+        if root is not None and composer.check_node():
+            mark = composer.peek_event().start_mark
+            report(source.place(mark.line, mark.column, ""), "a second document begins here", "Keep one recipe in one file")
+            return None
+        if root is None:
+            if source.numbered:
+                report(source.place(0, 0, ""), "the file is empty", "`armada list recipes` names recipes to start from")
+                return None
+            return Scalar(None, source.place(0, 0, ""))
+        return _Builder(source, report).build(root)
+    except yaml.MarkedYAMLError as error:
+        _report_syntax(source, error, report)
+    except RecursionError:
+        report(source.place(0, 0, ""), "it is nested too deeply", "A recipe needs four levels at most")
+    finally:
+        composer.dispose()
+    return None
+
+
+def decode(data: bytes, file: str, folder: Path, report: Report) -> Source | None:
+    """Bytes -> text, or None when they are not UTF-8."""
+    try:
+        return Source(file, data.decode("utf-8-sig"), folder)
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", errors="replace").removeprefix("\ufeff")
+        line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+        offending = "".join(f"\\x{byte:02x}" for byte in data[error.start : error.start + 1])
+        report(Source(file, "", folder).place(line, column, offending), "the file is not UTF-8", "Save it as UTF-8")
+        return None
+
+
+class _Builder:
+    """Composed nodes -> `Node`s."""
+
+    def __init__(self, source: Source, report: Report) -> None:
+        self.source = source
+        self.report = report
+        self.open: set[int] = set()
+        self.count = 0
+
+    def place(self, node: yaml.Node) -> Place:
+        if isinstance(node, yaml.ScalarNode):
+            text = node.value
+        else:
+            text = self.source.text[node.start_mark.index : min(node.end_mark.index, node.start_mark.index + 200)]
+        return self.source.place(node.start_mark.line, node.start_mark.column, text)
+
+    def build(self, node: yaml.Node) -> Node:
+        place = self.place(node)
+        self.count += 1
+        if self.count == MAX_VALUES:
+            self.report(place, f"aliases unfold into more than {MAX_VALUES} values", "Write the values out")
+        if self.count >= MAX_VALUES:
+            return Scalar(INVALID, place)
+        if id(node) in self.open:
+            self.report(place, "an alias contains itself", "Write the values out")
+            return Scalar(INVALID, place)
+        if node.tag not in _STRUCTURE and node.tag not in (_PLAIN, _QUOTED):
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self.report(place, f"a recipe has no tags, here {tag}", "Remove it; text is written in quotes")
+            return Scalar(INVALID, place)
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, place)
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return Items(tuple(self.build(item) for item in node.value), place)
+            return self.table(node, place)
+        finally:
+            self.open.discard(id(node))
+
+    def scalar(self, node: yaml.ScalarNode, place: Place) -> Scalar:
+        if node.tag == _QUOTED:
+            return Scalar(node.value, place)
+        try:
+            return Scalar(plain_scalar(node.value), place)
+        except ValueError as error:
+            message, suggestion = error.args
+            self.report(place, message, suggestion)
+            return Scalar(INVALID, place)
+
+    def table(self, node: yaml.Node, place: Place) -> Table:
+        entries: dict[str, Entry] = {}
+        merged: list[Table] = []
+        for key_node, value_node in node.value:
+            key_place = self.place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.report(key_place, "a key must be a word", "Put text with brackets in quotes")
+                continue
+            key = key_node.value
+            if key == "<<" and key_node.tag == _PLAIN:
+                merged += self.merge_sources(value_node)
+                continue
+            if key == "" and key_node.tag == _PLAIN:
+                self.report(key_place, "a key is missing before ':'", "Write `key: value`")
+                continue
+            value = self.build(value_node)
+            if key in entries:
+                first = entries[key].key.line
+                seen = f" (first on line {first})" if first else ""
+                self.report(key_place, f"this key is given twice{seen}", "Keep one of them")
+                continue
+            entries[key] = Entry(key_place, value)
+        for table in merged:
+            for key, entry in table.entries.items():
+                entries.setdefault(key, entry)
+        return Table(entries, place)
+
+    def merge_sources(self, node: yaml.Node) -> Iterator[Table]:
+        built = self.build(node)
+        for item in built.items if isinstance(built, Items) else (built,):
+            if isinstance(item, Table):
+                yield item
+            elif not (isinstance(item, Scalar) and item.value is INVALID):
+                self.report(item.place, "<<: takes a mapping or a list of mappings", "Name an anchor, as in `<<: *shared`")
+
+
+def plain_scalar(text: str) -> Any:
+    """The value of an unquoted word.
+
+    Raises:
+        ValueError(message, suggestion): a number written in a way that two readers would read differently.
+    """
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if _INTEGER.fullmatch(text):
+        if len(text) > 300:
+            raise ValueError("the number is too large", "Write a smaller one, or put it in quotes")
+        return int(text)
+    if match := _LEADING_ZERO.fullmatch(text):
+        decimal = match[1].removeprefix("+") + match[2]
+        raise ValueError("a number with a leading zero", f"Write {decimal}, or '{text}' in quotes")
+    if _UNDERSCORES.fullmatch(text):
+        raise ValueError("a number with underscores", f"Write {text.replace('_', '')}, or '{text}' in quotes")
+    if _RADIX.fullmatch(text):
+        raise ValueError("a number that is not decimal", f"Write {int(text.replace('_', ''), 0)}, or '{text}' in quotes")
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError("not a finite number", f"Write a number, or '{text}' in quotes")
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        if not math.isfinite(value):
+            raise ValueError("the number is too large", "Write a smaller one, or put it in quotes")
+        return value
+    return text
+
+
+def _report_character(source: Source, error: yaml.reader.ReaderError, report: Report) -> None:
+    before = source.text[: error.position]
+    line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+    shown = f"\\x{ord(error.character):02x}" if isinstance(error.character, str) else f"\\x{error.character:02x}"
+    report(source.place(line, column, shown), "a character that YAML does not allow", "Remove it; is this a text file?")
+
+
+_ADVICE = (
+    ("\\t", "Indent with spaces, not tabs"),
+    ("cannot start any token", "Put the text in quotes"),
+    ("mapping values are not allowed", "Check the indentation; text with ': ' in it needs quotes"),
+    ("expected <block end>", "Check the indentation of this line"),
+    ("could not find expected ':'", "Write `key: value`, with a space after the colon"),
+    ("undefined alias", "Define it before its use as `&name`; text that begins with * needs quotes"),
+    ("quoted scalar", "Close the quotes"),
+    ("expected ',' or", "Close the bracket, or put a comma between two values"),
+)
+
+
+def _report_syntax(source: Source, error: yaml.MarkedYAMLError, report: Report) -> None:
+    mark = error.problem_mark or error.context_mark
+    what = error.problem or error.context or "it cannot be read"
+    detail = f"{error.context or ''} {what}"
+    advice = next((advice for sign, advice in _ADVICE if sign in detail), "Check this line and the one before it")
+    lines = source.text.splitlines()
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    if "quoted scalar" in detail and error.context_mark:
+        line, column = error.context_mark.line, error.context_mark.column
+    if advice == _ADVICE[0][1]:
+        what = "a tab"
+    elif what == "expected <block end>, but found '<block mapping start>'":
+        what = "this line is indented differently from its neighbours"
+    text = lines[line].strip() if line < len(lines) else ""
+    report(source.place(line, column, text), f"not YAML: {' '.join(what.split())}", advice)

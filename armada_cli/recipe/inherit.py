@@ -1,0 +1,165 @@
+"""`extends` and `--set`: how one tree is laid over another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from armada_cli.catalog import did_you_mean
+from armada_cli.errors import UserError
+from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, decode, parse
+from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.shipped import SUFFIXES, shipped_recipes
+
+MAX_BYTES = 1 << 20
+COMPONENT_KEYS = ("student", "teacher", "tasks", "methods")
+
+
+def read_file(path: Path, problems: Problems) -> tuple[str, Table | None]:
+    """The file's text and its tree with everything it extends underneath; None after a problem.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return _read(path, problems, ())
+
+
+def _read(path: Path, problems: Problems, chain: tuple[Path, ...]) -> tuple[str, Table | None]:
+    file = _shown(path)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{file} is larger than a megabyte", "Is it a recipe?")
+    source = decode(data, file, path.absolute().parent, problems.add)
+    root = parse(source, problems.add) if source else None
+    if source is None or root is None:
+        return "", None
+    if not isinstance(root, Table):
+        kind = "a list" if isinstance(root, Items) else "a single value"
+        problems.add(root.place, f"a recipe is a mapping, this is {kind}", "Begin with `student: NAME`")
+        return source.text, None
+    return source.text, _extend(root, path, problems, (*chain, path.resolve()))
+
+
+def _extend(root: Table, path: Path, problems: Problems, chain: tuple[Path, ...]) -> Table | None:
+    entry = root.entries.get("extends")
+    own = Table({key: value for key, value in root.entries.items() if key != "extends"}, root.place)
+    if entry is None or (isinstance(entry.node, Scalar) and entry.node.value in (None, INVALID)):
+        return own
+    if not isinstance(entry.node, Scalar) or not isinstance(entry.node.value, str):
+        problems.add(entry.node.place, "extends must be the name of one recipe", "Write `extends: other.yaml`")
+        return own
+    base = _find_base(entry.node.value, path.absolute().parent)
+    if base is None:
+        near = did_you_mean(entry.node.value, [*shipped_recipes(), *_neighbours(path)])
+        problems.add(entry.node.place, "there is no recipe to extend", near[:1].upper() + near[1:])
+        return own
+    if base.resolve() in chain:
+        circle = " -> ".join(_shown(step) for step in (*chain[chain.index(base.resolve()) :], base))
+        problems.add(entry.node.place, f"recipes extend each other in a circle, {circle}", "Remove one `extends`")
+        return own
+    try:
+        _, under = _read(base, problems, chain)
+    except UserError as error:
+        problems.add(entry.node.place, error.what, error.hint)
+        return own
+    return None if under is None else merge(under, own)
+
+
+def _find_base(name: str, folder: Path) -> Path | None:
+    path = folder / Path(name).expanduser()
+    if path.is_file():
+        return path
+    return shipped_recipes().get(name) or shipped_recipes().get(Path(name).stem if Path(name).name == name else "")
+
+
+def _neighbours(path: Path) -> list[str]:
+    return [
+        item.name for item in sorted(path.absolute().parent.glob("*")) if item.suffix in SUFFIXES and item.name != path.name
+    ]
+
+
+def _shown(path: Path) -> str:
+    """The shortest way to write the path from here."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def merge(under: Table, over: Table) -> Table:
+    """`over` laid on `under`: mappings merge key by key, everything else is replaced. A mapping that names another
+    component replaces the one below, whose options would be foreign to it."""
+    entries = dict(under.entries)
+    for key, entry in over.entries.items():
+        below = entries.get(key)
+        node = entry.node
+        if below and isinstance(below.node, Table) and isinstance(node, Table) and not _renames(below.node, node):
+            node = merge(below.node, node)
+        entries[key] = Entry(entry.key, node)
+    return Table(entries, over.place)
+
+
+def _renames(under: Table, over: Table) -> bool:
+    first, second = under.get("name"), over.get("name")
+    return isinstance(first, Scalar) and isinstance(second, Scalar) and first.value != second.value
+
+
+def apply_overrides(root: Table, overrides: Sequence[str], problems: Problems) -> Table:
+    """Each ``key.path=value`` in turn; the value is read as YAML, paths in it are relative to the working directory."""
+    for override in overrides:
+        label = f"--set {override}"
+        here = Place(label, 0, 0, "", Path.cwd())
+        key, sign, text = override.partition("=")
+        parts = [part.strip() for part in key.split(".")]
+        if not sign or not all(parts):
+            problems.add(here, "an override is KEY=VALUE", "For example --set train.epochs=1")
+            continue
+        if parts[0] == "extends":
+            problems.add(here, "extends cannot be overridden", "Copy the recipe, and extend the other one")
+            continue
+        value = parse(Source(label, text, Path.cwd(), numbered=False), problems.add)
+        if value is not None:
+            changed = _assign(root, parts, 0, value, label, problems)
+            root = changed if isinstance(changed, Table) else root
+    return root
+
+
+def _assign(node: Node | None, parts: list[str], depth: int, value: Node, label: str, problems: Problems) -> Node:
+    if depth == len(parts):
+        return value
+    part, path = parts[depth], ".".join(parts[:depth])
+    here = Place(label, 0, 0, part, Path.cwd())
+    if node is None or (isinstance(node, Scalar) and node.value is None):
+        node = Table({}, here)
+    if isinstance(node, Scalar) and isinstance(node.value, str) and _is_component(parts[:depth]) and not part.isdigit():
+        # the short form, about to get its first option
+        node = Table({"name": Entry(node.place, node)}, node.place)
+    if part.isdigit() and depth == 1 and parts[0] in COMPONENT_KEYS and not isinstance(node, Items):
+        node = Items((node,), node.place)
+    if isinstance(node, Items):
+        if not part.isdigit():
+            problems.add(here, f"{path} is a list", f"Name one of its entries by number, as in {path}.0.{part}")
+            return node
+        index = int(part)
+        if index >= len(node.items):
+            problems.add(here, f"{path} has no such entry", f"They are numbered 0 to {len(node.items) - 1}")
+            return node
+        inner = _assign(node.items[index], parts, depth + 1, value, label, problems)
+        return Items((*node.items[:index], inner, *node.items[index + 1 :]), node.place)
+    if isinstance(node, Table):
+        below = node.entries.get(part)
+        inner = _assign(below.node if below else None, parts, depth + 1, value, label, problems)
+        return Table({**node.entries, part: Entry(here, inner)}, node.place)
+    if node.value is not INVALID:
+        problems.add(here, f"{path} is a value and has no parts", f"Set it whole: --set {path}=VALUE")
+    return node
+
+
+def _is_component(parts: list[str]) -> bool:
+    if len(parts) == 1:
+        return parts[0] in COMPONENT_KEYS
+    return len(parts) == 2 and parts[0] in COMPONENT_KEYS and parts[1].isdigit()

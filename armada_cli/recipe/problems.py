@@ -1,0 +1,67 @@
+"""What is wrong with a recipe, all of it at once: `file:line:column: message: 'offending text'. Suggestion`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from armada_cli.errors import UserError
+from armada_cli.recipe.document import Place
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend.
+
+    Attributes:
+        file: the file as the user would type it, or ``--set KEY=VALUE``.
+        line, column: counted from 1; 0 where there are none (an override, a file that cannot be read).
+        message: what is wrong; snippet: the offending text, empty when something is missing.
+        suggestion: what to do about it, a sentence without its full stop.
+    """
+
+    file: str
+    line: int
+    column: int
+    message: str
+    snippet: str = ""
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        text = f"{place}: {self.message}"
+        if self.snippet:
+            text += f": '{self.snippet}'"
+        return f"{text}. {self.suggestion}" if self.suggestion else text
+
+
+class RecipeErrors(UserError):
+    """All problems of a recipe; one line each, and a last line that counts them."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = [str(problem) for problem in self.problems]
+        super().__init__("\n".join([*lines, f"{count} problem" + ("" if count == 1 else "s")]))
+
+
+class Problems:
+    """Collects problems while a recipe is read, so that one mistake does not hide the next."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def add(self, place: Place, message: str, suggestion: str = "", *, snippet: str | None = None) -> None:
+        text = place.text if snippet is None else snippet
+        problem = Problem(place.file, place.line, place.column, message, text, suggestion)
+        if problem not in self.found:
+            self.found.append(problem)
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def raise_if_any(self) -> None:
+        """Raises: RecipeErrors, in the order of files and lines."""
+        if self.found:
+            files = list(dict.fromkeys(problem.file for problem in self.found))
+            raise RecipeErrors(sorted(self.found, key=lambda item: (files.index(item.file), item.line, item.column)))

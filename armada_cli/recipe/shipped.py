@@ -1,0 +1,52 @@
+"""Recipes by name: those that travel with armada, and the user's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from armada_cli.catalog import did_you_mean
+from armada_cli.errors import UserError
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of every recipe that comes with armada, by name. A file whose name begins with ``_`` is a shared part for
+    `extends`, not a recipe."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "recipes", package.parent / "recipes"):
+        if folder.is_dir():
+            files = sorted(item for item in folder.iterdir() if item.suffix in SUFFIXES)
+            return {item.stem: item for item in files if not item.name.startswith(("_", "."))}
+    return {}
+
+
+def find_recipe(path_or_name: str) -> Path:
+    """The file that a user means.
+
+    Raises:
+        UserError: there is no such file or name; the nearest names are in the hint.
+    """
+    path = Path(path_or_name).expanduser()
+    shipped = shipped_recipes()
+    if path.is_dir() and path_or_name not in shipped:
+        raise UserError(f"{path_or_name} is a folder, not a recipe", "Name a YAML file in it")
+    if path.exists() and not path.is_dir():
+        return path
+    if path_or_name in shipped:
+        return shipped[path_or_name]
+    if path.parent != Path() or path.suffix in SUFFIXES:
+        folder = path.parent
+        known = [str(item) for item in sorted(folder.glob("*")) if item.suffix in SUFFIXES] if folder.is_dir() else []
+        known += [path.stem] if path.stem in shipped and path.parent == Path() else []
+        hint = did_you_mean(path_or_name, known)
+        if not hint and not folder.is_dir():
+            hint = f"there is no folder {str(folder)!r}"
+        raise UserError(f"there is no recipe file {path_or_name!r}", _sentence(hint))
+    own = [item.name for item in sorted(Path().glob("*")) if item.suffix in SUFFIXES]
+    raise UserError(f"unknown recipe {path_or_name!r}", _sentence(did_you_mean(path_or_name, [*shipped, *own])))
+
+
+def _sentence(hint: str) -> str:
+    hint = hint or "`armada list recipes` shows what there is"
+    return hint[0].upper() + hint[1:]
