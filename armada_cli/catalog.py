@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``did you mean 'cosine'?``, or nothing when nothing is near."""
     names = list(known)
     near = difflib.get_close_matches(word.lower(), names, n=2, cutoff=0.55)
-    near += [name for name in names if len(word) > 2 and (word.lower() in name or name in word.lower()) and name not in near][:1]
+    near += [name for name in names if len(word) > 2 and (word.lower() in name or name in word.lower()) and name not in near][
+        :1
+    ]
     return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
@@ -125,7 +127,9 @@ class Catalog:
             for kind, card in _cards(manager, module):
                 _check_card(kind, card)
                 found.append(Registered(kind, card, entry.name, distribution, version))
-            twice = [item.name for i, item in enumerate(found) if (item.kind, item.name) in {(o.kind, o.name) for o in found[:i]}]
+            twice = [
+                item.name for i, item in enumerate(found) if (item.kind, item.name) in {(o.kind, o.name) for o in found[:i]}
+            ]
             if twice:
                 raise ValueError(f"it registers {twice[0]!r} twice")
         except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not reach the user's command
@@ -166,7 +170,9 @@ class Catalog:
         if items:
             choices = " or ".join(f"'{item.distribution}:{plain}'" for item in items)
             raise UserError(f"{kind} {plain!r} is brought by two distributions", f"Name one of them: {choices}")
-        suspects = [p for p in self.broken if plain in p.name or plain in p.distribution or p.name.endswith(plain)] or self.broken
+        suspects = [
+            p for p in self.broken if plain in p.name or plain in p.distribution or p.name.endswith(plain)
+        ] or self.broken
         if suspects:
             errors = "; ".join(f"plugin {p.name!r} of {p.distribution}: {p.error}" for p in suspects)
             raise UserError(f"unknown {kind} {name!r}", f"A plugin that could not be loaded may bring it: {errors}")
@@ -227,3 +233,10 @@ def _one_line(error: BaseException) -> str:
 def current() -> Catalog:
     """The catalog of this process, loaded once."""
     return Catalog.load()
+
+
+def restore(catalog: Catalog, kind: str, build: Mapping[str, Any]) -> tuple[Registered, Any]:
+    """The component and options instance that a spec names."""
+    registered = catalog.find(kind, f"{build['distribution']}:{build['name']}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in build["options"].items()}
+    return registered, registered.component.options(**values)

@@ -15,6 +15,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -308,6 +309,12 @@ class Split:
             [self.labels[row] for row in rows],
             [self.teacher_inputs[row] for row in rows],
         )
+
+    def limited(self, rows: int | None, name: str = "train") -> Split:
+        """A fixed random sample of so many rows, in the split's own order, the same for every seed; None is all."""
+        if rows is None or rows >= len(self):
+            return self
+        return self.take(sorted(random.Random(f"armada limit {name}").sample(range(len(self)), rows)))
 
 
 class Task(ABC):

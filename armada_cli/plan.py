@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from armada_cli import catalog as catalogs
-from armada_cli.catalog import Catalog, Registered
-from armada_cli.contracts import CONTRACT_VERSION, Environment, Split, fingerprint
+from armada_cli.contracts import CONTRACT_VERSION, Environment, fingerprint
 from armada_cli.errors import UserError
-from armada_cli.recipe.model import Choice, Features, Recipe, Train
+from armada_cli.recipe.model import Choice, Recipe
+from armada_cli.settings import Features, Train
 
 ALIGNER_SETTINGS = ("aligner_lr", "aligner_epochs")
 """Training settings that a method without an aligner does not see, and whose values must not split its trials."""
-
-
-def limited(split: Split, name: str, limit: Mapping[str, int]) -> Split:
-    """The rows of a split that `limit` leaves: a fixed random sample, in the split's own order, the same for every seed."""
-    rows = limit.get(name)
-    if rows is None or rows >= len(split):
-        return split
-    return split.take(sorted(random.Random(f"armada limit {name}").sample(range(len(split)), rows)))
 
 
 @dataclass(frozen=True)
@@ -163,14 +154,10 @@ def _trial(
         "method": _build(method),
         "teacher": None if teacher is None else _build(teacher),
     }
-    return Trial(
-        fingerprint(identity), identity, build, train, dict(limit), seed, job, depends, student, task, method, teacher
-    )
+    return Trial(fingerprint(identity), identity, build, train, dict(limit), seed, job, depends, student, task, method, teacher)
 
 
-def _feature_job(
-    plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment
-) -> FeatureJob:
+def _feature_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
     identity = teacher.registered.component.identity(teacher.options, environment)
     train_limit = {"train": limit["train"]} if "train" in limit else {}
     key = fingerprint(
@@ -245,13 +232,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def restore(catalog: Catalog, kind: str, build: Mapping[str, Any]) -> tuple[Registered, Any]:
-    """The component and options instance that a spec names."""
-    registered = catalog.find(kind, f"{build['distribution']}:{build['name']}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in build["options"].items()}
-    return registered, registered.component.options(**values)
-
-
 def _undistilled() -> Choice:
     registered = catalogs.current().find("method", f"{catalogs.OWN_DISTRIBUTION}:undistilled")
     return Choice(registered, registered.component.options(), "undistilled")
@@ -271,4 +251,3 @@ def _student(value: Any, role: str, method: Choice) -> Choice:
             raise UserError(f"method {method.title}: {role} {name} has no option {key!r}", hint[:1].upper() + hint[1:])
     title = " ".join([name, *(f"{key}={item}" for key, item in given.items())])
     return Choice(registered, registered.component.options(**given), title)
-

@@ -25,17 +25,23 @@ class ArmadaOptions:
     gamma: float = option(1.0, "Weight of the auxiliary outputs' losses", minimum=0)
     tau: float = option(5.0, "Temperature of logit matching (Eq. 2)", above=0)
     normalize: str | None = option(
-        None, "Scaling of projections in the manifold loss; null: the loss's own default", choices=("none", "centroids", "rows", None)
+        None,
+        "Scaling of projections in the manifold loss; null: the loss's own default",
+        choices=("none", "centroids", "rows", None),
     )
     hidden: int = option(896, "Width h of the TS Aligner; 896 makes it the paper's 0.8M parameters", minimum=1)
     aligner: str = option("trained", "frozen: random and never trained (Figure 9)", choices=("trained", "frozen"))
     aligner_manifold: bool = option(False, "Add beta x manifold to the aligner's loss too, as Table 1 reads")
-    projection: str = option("trained", "P_ts and P_s: trained on the Stiefel manifold, or fixed as drawn", choices=("trained", "fixed"))
+    projection: str = option(
+        "trained", "P_ts and P_s: trained on the Stiefel manifold, or fixed as drawn", choices=("trained", "fixed")
+    )
     projection_every: int = option(
         8, "Steps whose gradients are gathered for one update and retraction of P_ts and P_s", minimum=1
     )
     pooling: str = option(
-        "pooler", "What is projected as h'_s: the model's pooler, the first token, or the mean over tokens", choices=("pooler", "cls", "mean")
+        "pooler",
+        "What is projected as h'_s: the model's pooler, the first token, or the mean over tokens",
+        choices=("pooler", "cls", "mean"),
     )
     noise: float = option(0.0, "Standard deviation of Gaussian noise added to h_t at every step (Figure 10)", minimum=0)
     control: str = option(
@@ -70,7 +76,9 @@ class KDOptions:
     alpha: float = option(0.5, "Weight of the teacher's soft labels", minimum=0, maximum=1)
     temperature: float = option(4.0, "Softens both distributions; the term is scaled by its square", above=0)
     reduction: str = option(
-        "batchmean", "batchmean: the divergence per example; mean: divided by the number of classes too", choices=("batchmean", "mean")
+        "batchmean",
+        "batchmean: the divergence per example; mean: divided by the number of classes too",
+        choices=("batchmean", "mean"),
     )
     teacher_seed: int = option(0, "Seed of the teacher's own trial; every seed of the student shares it", minimum=0)
 

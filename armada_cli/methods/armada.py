@@ -29,9 +29,9 @@ class Armada(Method):
         with drawn_from(setup.seed, "aligner"):
             self.aligner = TSAligner(setup.feature_width, options.hidden, problem.outputs, PROJECTION).to(setup.device)
         with drawn_from(setup.seed, "extra heads"):
-            self.heads = StudentHeads(
-                setup.hidden, problem.outputs, PROJECTION, problem.kind == "multiple-choice"
-            ).to(setup.device)
+            self.heads = StudentHeads(setup.hidden, problem.outputs, PROJECTION, problem.kind == "multiple-choice").to(
+                setup.device
+            )
         self.manifold = setup.losses(self._loss_choice())
         self.trained = options.aligner == "trained"
         self.aligner.requires_grad_(self.trained)

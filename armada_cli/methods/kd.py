@@ -32,8 +32,12 @@ class KD(Method):
             cross = functional.binary_cross_entropy_with_logits(z_s / t, p_t)
             soft = t * t * (cross - functional.binary_cross_entropy_with_logits(z_t / t, p_t))
         else:
-            soft = t * t * functional.kl_div(
-                (z_s / t).log_softmax(-1), (z_t / t).log_softmax(-1), log_target=True, reduction=self.options.reduction
+            soft = (
+                t
+                * t
+                * functional.kl_div(
+                    (z_s / t).log_softmax(-1), (z_t / t).log_softmax(-1), log_target=True, reduction=self.options.reduction
+                )
             )
         return [
             Term("task", 1 - self.options.alpha, task_loss(kind, z_s, batch.labels), task=True),

@@ -17,7 +17,9 @@ TARGET = "armada_student_encoders.student:Encoder"
 @hookimpl
 def armada_students() -> list[Component]:
     return [
-        Component("bert-base", "BERT-base uncased, 110M parameters", TARGET, BertBaseOptions, {"encoder"}, defaults={"lr": 2e-5}),
+        Component(
+            "bert-base", "BERT-base uncased, 110M parameters", TARGET, BertBaseOptions, {"encoder"}, defaults={"lr": 2e-5}
+        ),
         Component(
             "bert-6l",
             "Pre-trained six-layer BERT, 66M parameters",

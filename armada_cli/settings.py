@@ -1,0 +1,45 @@
+"""The settings of a recipe that are not a component's options: how to train, and how representations become features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from armada_cli.contracts import option
+
+
+@dataclass(frozen=True)
+class Train:
+    """Training settings. Defaults are the paper's for GLUE (appendix C); a component's card may carry its own."""
+
+    epochs: int = option(10, "Passes over the training split", minimum=1)
+    batch_size: int = option(32, "Examples per optimizer step, over all processes", minimum=1)
+    lr: float = option(2e-5, "Learning rate of the student", above=0)
+    aligner_lr: float = option(3e-3, "Learning rate of the TS Aligner", above=0)
+    aligner_epochs: int = option(3, "Passes of the aligner's pre-training", minimum=0)
+    weight_decay: float = option(0.01, "AdamW weight decay; biases and norms have none", minimum=0)
+    warmup: float = option(0.1, "Share of the steps in which the rate rises linearly", minimum=0, below=1)
+    schedule: str = option("linear", "What follows the warm-up", choices=("linear", "constant", "cosine"))
+    clip: float = option(1.0, "Gradient norm of the student is clipped here; 0 is off", minimum=0)
+    max_length: int = option(128, "Tokens of one input; longer texts are cut", minimum=8)
+    accumulation: int = option(1, "Micro-batches per optimizer step", minimum=1)
+    precision: str = option(
+        "auto",
+        "float32, bf16 (autocast), or auto: bf16 where the processor multiplies it faster",
+        choices=("auto", "float32", "bf16"),
+    )
+    select: str = option("last", "Which epoch's scores count: last, or best on validation", choices=("last", "best"))
+    log_every: int = option(20, "Steps between two measurements of the loss terms", minimum=1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """How representations become h_t [n, 128] (the recipe's ``features:``)."""
+
+    reduce: str = option(
+        "auto",
+        "pca (fitted on the training texts), gaussian (seeded projection), none, or auto: pca up to 4096 inputs wide",
+        choices=("auto", "pca", "gaussian", "none"),
+    )
+    width: int = option(128, "Width of h_t", minimum=1)
+    standardise: bool = option(True, "Zero mean and unit variance on the training texts")
+    seed: int = option(0, "Seed of the projection")

@@ -1,0 +1,416 @@
+"""The training loop: student, method, batches, steps, evaluation, checkpoints. Read it from top to bottom.
+
+Everything random is drawn from a stream that the trial's seed and the step name, so the loop can stop after any step and
+go on from its checkpoint to the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from armada_cli.contracts import Batch, Method, Student, StudentOutput, Task, Term
+from armada_cli.errors import TrialFailed
+from armada_cli.settings import Train
+from armada_cli.training import checkpoint
+from armada_cli.training.batching import epoch_batches, evaluation_batches, steps_per_epoch
+from armada_cli.training.projection import OrthogonalMap
+from armada_cli.training.seeds import reseed
+
+CHECKPOINT_SECONDS = 60.0
+"""A killed training loses at most about this much. Time decides when a checkpoint is written, never what is in it."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; a checkpoint has been written."""
+
+
+@dataclass
+class Encoded:
+    """A split as the student reads it: tokenised rows, their lengths in tokens, the labels as one tensor."""
+
+    rows: list[dict[str, Any]]
+    lengths: list[int]
+    labels: Tensor
+    raw_labels: Sequence[Any]
+
+
+@dataclass
+class Outcome:
+    """What a training gives, all of it a function of the trial's id."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    selected: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
+    auxiliary: dict[str, float] | None = None
+    orthogonality: float | None = None
+
+
+class Loop:
+    """One trial's training.
+
+    Args:
+        student, model: the student and the module it built.
+        method: the objective.
+        training, validation: the encoded splits.
+        features: h_t [rows, 128] of the training split, or None.
+        task: scores the outputs.
+        train: resolved settings (see `Train`); `precision` is float32 or bf16.
+        folder: the trial's folder; ``checkpoint/`` and ``log.jsonl`` are written there. None writes nothing.
+        accelerator: device, precision and processes.
+        progress: called with (stage, done, total, note).
+        stopping: asked after every step; true ends the training behind a checkpoint with `Interrupted`.
+    """
+
+    def __init__(
+        self,
+        *,
+        student: Student,
+        model: nn.Module,
+        method: Method,
+        training: Encoded,
+        validation: Encoded,
+        features: Tensor | None,
+        task: Task,
+        train: Train,
+        seed: int,
+        folder: Path | None,
+        accelerator: Accelerator,
+        progress: Callable[[str, int, int, str], None] = lambda *_: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.student, self.model, self.method, self.task = student, model, method, task
+        self.training, self.validation, self.features = training, validation, features
+        self.train, self.seed, self.folder = train, seed, folder
+        self.accelerator, self.progress, self.stopping = accelerator, progress, stopping
+
+        self.heads = nn.ModuleDict(_safe_names(method.student_modules()))
+        self.own = method.own_modules()
+        self.trainable = [p for p in [*model.parameters(), *self.heads.parameters()] if p.requires_grad]
+        self.optimizer = adamw(model, self.heads, train)
+        self.steps = train.epochs * steps_per_epoch(len(training.rows), train.batch_size)
+        self.state = checkpoint.State(
+            {"student": model, "heads": self.heads, **{f"own {name}": item for name, item in self.own.items()}},
+            {"student": self.optimizer, **{f"own {name}": item for name, item in method.optimizers().items()}},
+        )
+        # DistributedDataParallel averages the student's gradients while the backward pass runs.
+        self.wrapped = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
+        self.outcome = Outcome()
+        self.best: dict[str, Tensor] = {}
+        self.seconds: dict[str, float] = {}
+
+    # ----------------------------------------------------------------------------------------------------- training
+
+    def run(self) -> Outcome:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Raises:
+            TrialFailed: the loss is not finite; the last good checkpoint stays.
+            Interrupted: `stopping` said so.
+        """
+        start = self._resume()
+        per_epoch = self.steps // max(self.train.epochs, 1)
+        written = time.monotonic()
+        batches: list[list[int]] = []
+        self.model.train()
+        for step in range(start, self.steps):
+            epoch, inside = divmod(step, per_epoch)
+            if inside == 0 or not batches:
+                batches = epoch_batches(self.training.lengths, self.train.batch_size, self.seed, epoch)
+            with self._timed("training"):
+                loss = self._step(step, batches[inside])
+            self.progress("training", step + 1, self.steps, f"loss {loss:.3f}")
+            done = step + 1
+            if inside == per_epoch - 1:
+                with self._timed("evaluation"):
+                    self._evaluate(epoch + 1)
+                self._save(done)
+                written = time.monotonic()
+            elif time.monotonic() - written > CHECKPOINT_SECONDS:
+                self._save(done)
+                written = time.monotonic()
+            if self.stopping():
+                self._save(done)
+                raise Interrupted
+        if not self.outcome.epochs:
+            self._evaluate(self.train.epochs)
+        self._select()
+        return self.outcome
+
+    def _step(self, step: int, rows: list[int]) -> float:
+        """One optimizer step on the given rows: micro-batches, clipping, the method's own step. Returns the loss."""
+        measuring = step % self.train.log_every == 0
+        measured: dict[str, list[float]] = {}
+        total = 0.0
+        rate = self.learning_rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        micro_batches = self._micro_batches(rows)
+        for number, micro in enumerate(micro_batches):
+            reseed(self.seed, f"dropout of step {step}.{number}.{self.accelerator.process_index}")
+            batch, inputs = self._batch(micro, step, len(micro) / sum(map(len, micro_batches)))
+            last = number == len(micro_batches) - 1
+            # Gradients are exchanged between processes once, after the last micro-batch.
+            with self._unsynchronised(last):
+                with self.accelerator.autocast():
+                    output = self.student.forward(self.wrapped, inputs, hidden_states=self.method.hidden_states)
+                terms = self.method.terms(batch, output)
+                if measuring and self.accelerator.is_main_process:
+                    for name, figures in measure(terms, _anchor(self.method, output)).items():
+                        measured[name] = figures
+                loss = sum((term.weight * term.value for term in terms), torch.zeros((), device=batch.labels.device))
+                self.accelerator.backward(loss * batch.share)
+            total += float(loss.detach()) * batch.share
+        if not math.isfinite(total):
+            raise TrialFailed(
+                f"the loss became {total} at step {step + 1} of {self.steps}, on training rows {_short(rows)}; "
+                f"the checkpoint before it is kept. Try a lower lr or beta"
+            )
+        self._average(self.heads, *self.own.values())
+        if self.train.clip:
+            self.accelerator.clip_grad_norm_(self.trainable, self.train.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.method.after_step(step)
+        if measuring:
+            self._log({"step": step, "loss": round(total, 6), "lr": rate, "terms": measured})
+        return total
+
+    def _micro_batches(self, rows: list[int]) -> list[list[int]]:
+        """This process's share of a batch, in `accumulation` parts of nearly equal size."""
+        processes = self.accelerator.num_processes
+        if processes > 1:
+            # Every process needs a row: a short batch begins again at its start.
+            rows = [rows[i % len(rows)] for i in range(math.ceil(len(rows) / processes) * processes)]
+            rows = rows[self.accelerator.process_index :: processes]
+        parts = min(self.train.accumulation, len(rows))
+        return [rows[len(rows) * i // parts : len(rows) * (i + 1) // parts] for i in range(parts)]
+
+    def _batch(self, rows: list[int], step: int, share: float) -> tuple[Batch, dict[str, Tensor]]:
+        device = self.accelerator.device
+        inputs = {name: value.to(device) for name, value in self.student.pad([self.training.rows[r] for r in rows]).items()}
+        index = torch.tensor(rows)
+        h_t = self.features[index].to(device) if self.features is not None else None
+        labels = self.training.labels[index].to(device)
+        return Batch(index, labels, h_t, step, share, inputs.get("attention_mask")), inputs
+
+    @contextmanager
+    def _unsynchronised(self, last: bool) -> Iterator[None]:
+        if last or self.accelerator.num_processes == 1:
+            yield
+        else:
+            with self.wrapped.no_sync():  # type: ignore[operator]
+                yield
+
+    def _average(self, *modules: nn.Module) -> None:
+        """Mean of the gradients over processes, for what DistributedDataParallel does not wrap."""
+        if self.accelerator.num_processes == 1:
+            return
+        for module in modules:
+            for parameter in module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+
+    def learning_rate(self, step: int) -> float:
+        """The student's rate at a step: a linear rise over the warm-up, then the schedule."""
+        return learning_rate(self.train, self.steps, step)
+
+    # --------------------------------------------------------------------------------------------------- evaluation
+
+    @torch.no_grad()
+    def outputs(self, split: Encoded, auxiliary: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The student's outputs on a split [rows, c], and its auxiliary outputs if asked for and there are any."""
+        self.model.eval()
+        device, processes = self.accelerator.device, self.accelerator.num_processes
+        batches = evaluation_batches(split.lengths)
+        logits: list[Tensor | None] = [None] * len(split.rows)
+        extra: list[Tensor | None] = [None] * len(split.rows)
+        for number, rows in enumerate(batches):
+            if number % processes != self.accelerator.process_index:
+                continue
+            inputs = {name: value.to(device) for name, value in self.student.pad([split.rows[r] for r in rows]).items()}
+            with self.accelerator.autocast():
+                output = self.student.forward(self.model, inputs)
+            aux = self.method.auxiliary(output) if auxiliary else None
+            for i, row in enumerate(rows):
+                logits[row] = output.logits[i].float().cpu()
+                extra[row] = aux[i].float().cpu() if aux is not None else None
+            self.progress("evaluation", number + 1, len(batches), "")
+        self.model.train()
+        gathered = [self._gathered(column) for column in (logits, extra)]
+        return gathered[0], gathered[1] if len(gathered[1]) else None  # type: ignore[return-value, arg-type]
+
+    def _gathered(self, column: list[Tensor | None]) -> Tensor:
+        """One tensor [rows, c] from what each process has of it."""
+        known = [value for value in column if value is not None]
+        if self.accelerator.num_processes == 1:
+            return torch.stack(known) if known else torch.empty(0)
+        from accelerate.utils import gather_object
+
+        pairs = gather_object([[row, value.tolist()] for row, value in enumerate(column) if value is not None])
+        return torch.tensor([value for _, value in sorted(pairs)])
+
+    def _evaluate(self, epoch: int) -> None:
+        """Score the student on the validation split, note it, and keep the weights if they are the best so far."""
+        outputs, auxiliary = self.outputs(self.validation, auxiliary=True)
+        scores = scored(self.task, outputs, self.validation.raw_labels)
+        record: dict[str, Any] = {"epoch": epoch, "scores": scores}
+        if auxiliary is not None:
+            record["auxiliary"] = scored(self.task, auxiliary, self.validation.raw_labels)
+        maps = [module for item in self.own.values() for module in item.modules() if isinstance(module, OrthogonalMap)]
+        if maps:
+            record["orthogonality"] = max(item.defect() for item in maps)
+        self.outcome.epochs.append(record)
+        if self.train.select == "best":
+            metric = self.task.metric
+            so_far = max((item["scores"][metric] for item in self.outcome.epochs[:-1]), default=-math.inf)
+            if scores[metric] > so_far:
+                self.best = {name: value.detach().clone() for name, value in checkpoint.module_state(self.model).items()}
+
+    def _select(self) -> None:
+        """Choose the epoch that counts; for ``best`` the student gets that epoch's weights back."""
+        epochs, metric = self.outcome.epochs, self.task.metric
+        chosen = epochs[-1]
+        if self.train.select == "best":
+            chosen = max(epochs, key=lambda item: item["scores"][metric])  # the first of equals
+            own = checkpoint.module_state(self.model)
+            with torch.no_grad():
+                for name, value in self.best.items():
+                    own[name].copy_(value)
+        self.outcome.selected = chosen["epoch"]
+        self.outcome.scores = chosen["scores"]
+        self.outcome.auxiliary = chosen.get("auxiliary")
+        defects = [item["orthogonality"] for item in epochs if "orthogonality" in item]
+        self.outcome.orthogonality = max(defects) if defects else None
+
+    # -------------------------------------------------------------------------------------------------- checkpoints
+
+    def _save(self, step: int) -> None:
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        with self._timed("checkpoints"):
+            extra = {"epochs": self.outcome.epochs, "seconds": self.seconds}
+            checkpoint.save(self.folder / "checkpoint", step, self.state, extra, self.best)
+
+    def _resume(self) -> int:
+        """Load the last checkpoint, or let the method prepare itself. Returns the first step to take."""
+        found = checkpoint.load(self.folder / "checkpoint", self.state) if self.folder is not None else None
+        if found is None:
+            self._cut_log(0)
+            with self._timed("pre-training"):
+                self.progress("pre-training", 0, 1, "")
+                self.method.prepare()
+            if self.own:
+                self._save(0)
+            return 0
+        step, extra, self.best = found
+        self.outcome.epochs = list(extra["epochs"])
+        self.seconds = dict(extra["seconds"])
+        self._cut_log(step)
+        return step
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if self.folder is not None and self.accelerator.is_main_process:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+
+    def _cut_log(self, step: int) -> None:
+        """Drop what was logged after the checkpoint: those steps are taken again."""
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        kept = [json.dumps(record) + "\n" for record in read_log(self.folder) if record["step"] < step]
+        (self.folder / "log.jsonl").write_text("".join(kept), encoding="utf-8")
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def adamw(model: nn.Module, heads: nn.Module, train: Train) -> torch.optim.AdamW:
+    """AdamW over the student and its extra heads; biases, norms and other vectors are not decayed."""
+    named = [*model.named_parameters(), *heads.named_parameters()]
+    decayed = [p for _, p in named if p.requires_grad and p.ndim > 1]
+    plain = [p for _, p in named if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=train.lr, fused=True)
+
+
+def learning_rate(train: Train, steps: int, step: int) -> float:
+    """The rate at a step of `steps`: a linear rise over the warm-up share, then linear or cosine decay, or none."""
+    rise = int(train.warmup * steps)
+    if step < rise:
+        return train.lr * (step + 1) / (rise + 1)
+    part = (step - rise) / max(1, steps - rise)
+    if train.schedule == "linear":
+        return train.lr * (1 - part)
+    if train.schedule == "cosine":
+        return train.lr * 0.5 * (1 + math.cos(math.pi * part))
+    return train.lr
+
+
+def measure(terms: Sequence[Term], anchor: Tensor) -> dict[str, list[float]]:
+    """For each term its weighted value and the norm of its gradient at h'_s: how hard it pulls on the student."""
+    found = {}
+    for term in terms:
+        weighted = term.weight * term.value
+        gradient = torch.autograd.grad(weighted, anchor, retain_graph=True, allow_unused=True)[0]
+        norm = 0.0 if gradient is None else float(gradient.float().norm())
+        found[term.name] = [_figure(float(weighted.detach())), _figure(norm)]
+    return found
+
+
+def _figure(value: float) -> float:
+    """Six significant digits; JSON has no NaN, so what is not finite becomes -1 (the loop stops on it anyway)."""
+    return float(f"{value:.6g}") if math.isfinite(value) else -1.0
+
+
+def _anchor(method: Method, output: StudentOutput) -> Tensor:
+    """Where gradients are measured: h'_s, or the last layer for a method that pools by itself."""
+    if method.hidden_states and output.hidden_states is not None:
+        return output.hidden_states[-1]
+    return output.pooled
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The readable records of ``log.jsonl``; a line cut off by a crash is left out."""
+    found = []
+    try:
+        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            found.append(record)
+    return found
+
+
+def scored(task: Task, outputs: Tensor, labels: Sequence[Any]) -> dict[str, float]:
+    """The task's scores as plain floats."""
+    return {name: float(value) for name, value in task.score(outputs.numpy(), labels).items()}
+
+
+def _safe_names(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    return {name.replace(".", "_"): module for name, module in modules.items()}
+
+
+def _short(rows: Sequence[int]) -> str:
+    shown = ", ".join(str(row) for row in rows[:8])
+    return f"{shown}, ... ({len(rows)} rows)" if len(rows) > 8 else shown
