@@ -220,7 +220,8 @@ def _check_card(kind: str, card: Component) -> None:
         raise ValueError(f"unknown kind {kind!r}")
     if card.requires_armada > CONTRACT_VERSION:
         raise ValueError(
-            f"{card.name!r} is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; upgrade armada-cli"
+            f"{card.name!r} is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; "
+            f"upgrade armada-cli"
         )
 
 

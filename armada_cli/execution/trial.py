@@ -270,7 +270,7 @@ def encode(student: Student, problem: Problem, split: Split) -> Encoded:
     """Tokenise a split once."""
     rows = student.encode(split.texts, problem)
     if problem.kind == "multiple-choice":
-        lengths = [max(map(len, row["input_ids"])) * len(row["input_ids"]) for row in rows]
+        lengths = [max(len(choice) for choice in row["input_ids"]) * len(row["input_ids"]) for row in rows]
     else:
         lengths = [len(row["input_ids"]) for row in rows]
     kind = torch.long if problem.kind in ("classification", "multiple-choice") else torch.float32

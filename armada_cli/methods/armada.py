@@ -25,7 +25,8 @@ class Armada(Method):
     def __init__(self, options: Any, setup: Setup) -> None:
         super().__init__(options, setup)
         problem = setup.problem
-        assert setup.features is not None and setup.feature_width is not None, "armada is planned with features"
+        if setup.features is None or setup.feature_width is None:
+            raise ValueError("armada needs a teacher's features")
         with drawn_from(setup.seed, "aligner"):
             self.aligner = TSAligner(setup.feature_width, options.hidden, problem.outputs, PROJECTION).to(setup.device)
         with drawn_from(setup.seed, "extra heads"):

@@ -248,7 +248,7 @@ class Loop:
             self.progress("evaluation", number + 1, len(batches), "")
         self.model.train()
         gathered = [self._gathered(column) for column in (logits, extra)]
-        return gathered[0], gathered[1] if len(gathered[1]) else None  # type: ignore[return-value, arg-type]
+        return gathered[0], gathered[1] if len(gathered[1]) else None
 
     def _gathered(self, column: list[Tensor | None]) -> Tensor:
         """One tensor [rows, c] from what each process has of it."""

