@@ -117,7 +117,9 @@ def table(number: int) -> Table:
     try:
         data: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"the published numbers of Table {number} cannot be read: {error}", "Install armada-cli again") from error
+        raise UserError(
+            f"the published numbers of Table {number} cannot be read: {error}", "Install armada-cli again"
+        ) from error
     rows = tuple(
         Row(
             student=row["student"],
@@ -170,7 +172,7 @@ def rows_for(
     wanted = [(column, None) if isinstance(column, str) else column for column in columns]
     known = {row.teacher for number in TABLES for row in table(number).rows if row.method == "armada"}
     chosen = _TEACHERS.get(_plain(teacher), teacher) if teacher else None
-    if chosen not in known and not (chosen == "Stable Diffusion"):
+    if chosen not in known:
         chosen = None
     merged: dict[tuple[str, ...], list[PublishedRow]] = {}
     for printed in tables():
@@ -203,7 +205,9 @@ def rows_for(
             for place, other in enumerate(group):
                 if all(other.values[name] == value for name, value in values.items() if name in other.values):
                     both = {name: {**other.values, **values}[name] for name, _ in wanted if name in {*other.values, *values}}
-                    numbers = (*other.tables, printed.number) if both != other.values or row.method == "undistilled" else other.tables
+                    numbers = (
+                        (*other.tables, printed.number) if both != other.values or row.method == "undistilled" else other.tables
+                    )
                     group[place] = PublishedRow(**{**candidate.__dict__, "values": both, "tables": numbers})
                     break
             else:
@@ -236,6 +240,8 @@ def _place(columns: Iterable[Column], name: str, metric: str | None) -> int | No
 def _label(row: Row) -> str:
     if row.label:
         return row.label
+    if row.method == "aligner":
+        return row.model
     return f"ARMADA, {row.manifold}" if row.method == "armada" else row.method
 
 

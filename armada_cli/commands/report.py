@@ -1,0 +1,104 @@
+"""`armada report`: print what a run found, again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from armada_cli.commands import environment_options
+from armada_cli.contracts import Environment
+from armada_cli.errors import UserError
+
+FORMATS = ("rich", "txt", "md", "json", "csv", "latex")
+
+
+class RunType(click.ParamType):
+    """A run's name under ``--runs``, or a run folder; names are completed."""
+
+    name = "run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        root = Path(ctx.params.get("runs") or os.environ.get("ARMADA_RUNS") or "runs").expanduser()
+        return [CompletionItem(folder.name) for folder in run_folders(root) if folder.name.startswith(incomplete)]
+
+
+@click.command("report")
+@click.argument("run", required=False, type=RunType())
+@click.option("--format", "format", type=click.Choice(FORMATS), default="rich", show_default=True, help="How to print it.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead (txt unless --format says else).")
+@environment_options
+def command(run: str | None, format: str, output: Path | None, environment: Environment) -> None:
+    """Print the report of RUN, a run's name or its folder; without RUN list the runs there are, newest first."""
+    if run is None:
+        if output is not None:
+            raise UserError("--output needs a run to report", "Name one: armada report RUN --output FILE")
+        _list_runs(environment.runs)
+        return
+    folder = find_run(run, environment.runs)
+    if output is None:
+        from armada_cli.reporting import show
+
+        show(folder, None, format)
+        return
+    if output.is_dir() or not output.parent.is_dir():
+        what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"
+        raise UserError(f"{output} {what}", "Name a file in a folder that exists")
+    from armada_cli.reporting.report import report, write_text
+
+    write_text(output, report(folder, format))
+
+
+def find_run(run: str, root: Path) -> Path:
+    """The folder of a run, given by name or path.
+
+    Raises:
+        UserError: there is none, with the nearest names.
+    """
+    for folder in (root / run, Path(run).expanduser()):
+        if (folder / "run.json").is_file():
+            return folder
+    from armada_cli.catalog import did_you_mean
+
+    names = [folder.name for folder in run_folders(root)]
+    near = did_you_mean(run, names)
+    if near:
+        hint = near[0].upper() + near[1:]
+    elif names:
+        hint = f"There are {', '.join(names)}"
+    else:
+        hint = f"{root} holds no run yet: `armada run RECIPE` makes one, --runs names another folder"
+    raise UserError(f"no run {run!r} in {root}", hint)
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The run folders under `root`, newest first."""
+    try:
+        found = [(path.stat().st_mtime, path.parent) for path in root.glob("*/run.json")]
+    except OSError:
+        return []
+    return [folder for _, folder in sorted(found, key=lambda item: (-item[0], item[1].name))]
+
+
+def _list_runs(root: Path) -> None:
+    from armada_cli.commands import on_terminal
+    from armada_cli.commands.tables import print_table
+    from armada_cli.reporting.folder import read_run
+
+    rows = []
+    for folder in run_folders(root):
+        try:
+            run = read_run(folder)
+        except UserError as error:
+            rows.append([folder.name, "damaged", "", error.what])
+            continue
+        done = sum(1 for trial in run.trials if trial.score is not None)
+        rows.append(
+            [folder.name, f"{done} of {len(run.trials)}", run.started or "", run.title + (" (smoke)" if run.smoke else "")]
+        )
+    if not rows and on_terminal():
+        click.echo(f"{root} holds no run yet: `armada run RECIPE` makes one.")
+        return
+    print_table("Runs", ["name", "trials done", "started", "title"], rows)

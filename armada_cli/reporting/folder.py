@@ -1,0 +1,190 @@
+"""A run folder as it is on disk -> `Run`. Reads defensively: a damaged result is a missing trial with a reason, not a crash."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from armada_cli.errors import UserError
+
+LOWER_IS_BETTER = frozenset({"loss", "mae", "mse", "rmse", "perplexity"})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: what was planned, and what came of it.
+
+    Attributes:
+        status: ``done``, ``failed`` or ``pending``; a done trial whose result cannot be read is ``damaged``.
+        reason: why there is no score.
+        score: the main metric, in the unit of the published tables; None without a result.
+        options: the method's options, where the run recorded them.
+        aligner, auxiliary: metric -> score of the TS Aligner, and of the student's auxiliary head.
+        wall, cpu: seconds; None when not recorded.
+    """
+
+    id: str
+    student: str
+    student_name: str
+    teacher: str | None
+    teacher_name: str | None
+    task: str
+    group: str
+    published: str | None
+    metric: str
+    kind: str
+    method: str
+    method_name: str
+    manifold: str | None
+    control: str | None
+    seed: int
+    status: str
+    reason: str = ""
+    rows: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
+    score: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    epochs: tuple[Any, ...] = ()
+    aligner: Mapping[str, float] = field(default_factory=dict)
+    auxiliary: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    wall: float | None = None
+    cpu: float | None = None
+    stages: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. `provenance` is what the run recorded, without its clock times, which are in `stages`."""
+
+    name: str
+    folder: Path
+    title: str
+    summary: str
+    smoke: bool
+    command: str
+    started: str | None
+    finished: str | None
+    trials: tuple[Trial, ...]
+    provenance: Mapping[str, Any]
+    stages: tuple[Mapping[str, Any], ...]
+
+
+def read_run(folder: Path) -> Run:
+    """Read ``run.json`` and the results of its trials, which lie in ``../trials/<id>/``.
+
+    Raises:
+        UserError: no run folder there, or its run.json is damaged.
+    """
+    path = folder / "run.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no run folder: it has no run.json", "`armada report` lists the runs there are") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {_one_line(error)}", "Run the recipe again: finished trials are kept") from error
+    entries = data.get("trials") if isinstance(data, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
+        raise UserError(f"{path} is damaged: it holds no list of trials", "Run the recipe again: finished trials are kept")
+    provenance = dict(_mapping(data.get("provenance")))
+    stages = provenance.pop("stages", None) or []
+    root = folder.resolve().parent / "trials"
+    return Run(
+        name=str(data.get("recipe") or folder.resolve().name),
+        folder=folder,
+        title=str(data.get("title") or ""),
+        summary=str(data.get("summary") or ""),
+        smoke=bool(data.get("smoke", False)),
+        command=str(data.get("command") or ""),
+        started=data.get("started"),
+        finished=data.get("finished"),
+        trials=tuple(_trial(entry, root / str(entry["id"])) for entry in entries),
+        provenance=provenance,
+        stages=tuple(stage for stage in stages if isinstance(stage, dict)),
+    )
+
+
+def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
+    status = str(entry.get("status") or "pending")
+    reason = str(entry.get("reason") or "")
+    result: Mapping[str, Any] = {}
+    score = None
+    metric = str(entry.get("metric") or "score")
+    if status == "done":
+        try:
+            result = _mapping(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+            score = _number(_mapping(result.get("scores")).get(metric))
+            if score is None:
+                status, reason = "damaged", f"its result.json holds no finite {metric!r}"
+        except FileNotFoundError:
+            status, reason = "damaged", "its result.json is missing"
+        except (OSError, ValueError) as error:
+            status, reason = "damaged", f"its result.json cannot be read: {_one_line(error)}"
+    timings: Mapping[str, Any] = {}
+    if score is not None:
+        try:
+            timings = _mapping(json.loads((folder / "timings.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            timings = {}  # a score without its time is still a score
+    teacher = entry.get("teacher")
+    method_name = str(entry.get("method_name") or entry.get("method") or "?")
+    student_name = str(entry.get("student_name") or entry.get("student") or "?")
+    control = entry.get("control")
+    options = entry.get("options")
+    return Trial(
+        id=str(entry["id"]),
+        student=str(entry.get("student") or student_name),
+        student_name=student_name,
+        teacher=str(teacher) if teacher else None,
+        teacher_name=entry.get("teacher_name") or teacher,
+        task=str(entry.get("task") or "?"),
+        group=str(entry.get("group") or "tasks"),
+        published=entry.get("published"),
+        metric=metric,
+        kind=str(entry.get("kind") or ""),
+        method=str(entry.get("method") or method_name),
+        method_name=method_name,
+        manifold=entry.get("manifold"),
+        control=str(control) if control and control != "none" else None,
+        seed=int(_number(entry.get("seed")) or 0),
+        status=status,
+        reason=_one_line(reason),
+        rows=_mapping(entry.get("rows")),
+        options=options if isinstance(options, dict) else None,
+        score=score,
+        scores=_numbers(result.get("scores")),
+        epochs=tuple(result["epochs"]) if isinstance(result.get("epochs"), list) else (),
+        aligner=_numbers(result.get("aligner")),
+        auxiliary=_numbers(result.get("auxiliary")),
+        parameters={key: int(value) for key, value in _numbers(result.get("parameters")).items()},
+        warnings=tuple(_one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),
+        wall=_number(timings.get("wall")),
+        cpu=_number(timings.get("cpu")),
+        stages=_mapping(timings.get("stages")),
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    return {str(key): number for key, item in _mapping(value).items() if (number := _number(item)) is not None}
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, else None: JSON of Python may hold NaN."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

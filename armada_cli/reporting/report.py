@@ -1,0 +1,87 @@
+"""A run folder -> its report: printed, or written beside the run as report.txt, report.md and report.json."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from armada_cli.errors import UserError
+from armada_cli.reporting import render
+from armada_cli.reporting.folder import Run, read_run
+from armada_cli.reporting.tables import groups
+
+
+def report(run_folder: Path, format: str = "txt", width: int = render.FILE_WIDTH) -> str:
+    """The report of a run folder as plain text in one of `render.FORMATS` (``rich`` is ``txt`` without colour).
+
+    Raises:
+        UserError: no run folder, a damaged run.json, or an unknown format.
+    """
+    return _as_text(read_run(run_folder), format, width)
+
+
+def write_reports(run_folder: Path) -> None:
+    """Write report.txt, report.md and report.json into the run folder, each atomically.
+
+    Raises:
+        UserError: no run folder, a damaged run.json, or a disk that is full or read-only.
+    """
+    run = read_run(run_folder)
+    for format in ("txt", "md", "json"):
+        write_text(run_folder / f"report.{format}", _as_text(run, format, render.FILE_WIDTH))
+
+
+def show(run_folder: Path, console_width: int | None = None, format: str = "rich") -> None:
+    """Print the report: tables as wide as the terminal for ``rich`` and ``txt``, the whole document otherwise.
+
+    Raises:
+        UserError: no run folder, a damaged run.json, or an unknown format.
+    """
+    console = Console(width=console_width, highlight=False, markup=False, soft_wrap=True)
+    if format == "rich":
+        run = read_run(run_folder)
+        console.print(render.text(run, groups(run), console.width), end="")
+    else:
+        sys.stdout.write(report(run_folder, format, console.width))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Replace a file in one step: a reader sees the old text or the new, never half of it.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as stream:
+            temporary = stream.name
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}", "Free space or choose another place") from error
+
+
+def _as_text(run: Run, format: str, width: int) -> str:
+    found = groups(run)
+    if format in ("rich", "txt"):
+        return render.text(run, found, width).plain
+    if format == "md":
+        return render.markdown(run, found)
+    if format == "json":
+        return render.as_json(run, found)
+    if format == "csv":
+        return render.as_csv(run, found)
+    if format == "latex":
+        return render.latex(run, found)
+    raise UserError(f"unknown format {format!r}", f"Choose one of {', '.join(render.FORMATS)}")

@@ -1,0 +1,111 @@
+"""Run folders made by hand, as `armada run` leaves them: what the report's tests read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TASKS = {
+    "cola": {"task": "CoLA", "group": "GLUE", "published": "CoLA", "metric": "mcc"},
+    "mrpc": {"task": "MRPC", "group": "GLUE", "published": "MRPC", "metric": "accuracy"},
+    "sst2": {"task": "SST-2", "group": "GLUE", "published": "SST-2", "metric": "accuracy"},
+    "stsb": {"task": "STS-B", "group": "GLUE", "published": "STS-B", "metric": "pearson"},
+    "cb": {"task": "CB", "group": "SuperGLUE", "published": "CB", "metric": "accuracy"},
+    "mail": {"task": "mail", "group": "files", "published": None, "metric": "accuracy"},
+}
+PROVENANCE: dict[str, Any] = {
+    "versions": {"torch": "2.13.0", "armada-cli": "0.1.0"},
+    "python": "3.11.9",
+    "platform": "Linux",
+    "cpu": "2 cores",
+    "plugins": [{"distribution": "armada-cli", "version": "0.1.0", "plugin": "core"}],
+    "seeds": [0, 1, 2],
+    "teachers": [{"name": "speech-offline", "identity": {"voice": "en"}, "key": "abc123"}],
+    "git": "0123abc",
+    "stages": [{"stage": "features", "wall": 61.5, "cpu": 120.0}],
+}
+
+
+def trial(task: str, method: str, seed: int, score: float | None = None, **changes: Any) -> dict[str, Any]:
+    """One trial; keys that are not of run.json (`score`, `result`, `timings`) go into the trial's own files."""
+    name = changes.pop("method_name", method.split(" ")[0].rstrip(","))
+    taught = name in ("armada",)
+    entry = {
+        "id": "-".join([changes.get("student", "minilm"), task, method, str(seed)]).replace(" ", "_").replace(",", ""),
+        "student": "minilm",
+        "student_name": "minilm-offline",
+        "teacher": "speech" if taught else None,
+        "teacher_name": "speech-offline" if taught else None,
+        **TASKS[task],
+        "kind": "classification",
+        "method": method,
+        "method_name": name,
+        "manifold": next((word for word in ("cosine", "euclid", "elementwise") if word in method), None),
+        "control": next((word for word in ("shuffled", "noise") if word in method), "none") if taught else None,
+        "seed": seed,
+        "rows": {"train": 600, "validation": 400},
+        "status": "pending" if score is None else "done",
+        "reason": "",
+        "score": score,
+    }
+    return {**entry, **changes}
+
+
+def trials(task: str, method: str, scores: Sequence[float | None], **changes: Any) -> list[dict[str, Any]]:
+    """The trials of seeds 0, 1, ...; None is one that has not run."""
+    return [trial(task, method, seed, score, **changes) for seed, score in enumerate(scores)]
+
+
+def write_run(root: Path, entries: Sequence[Mapping[str, Any]], name: str = "hand", **changes: Any) -> Path:
+    """Write run.json and the trials' files under `root`; returns the run folder."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    listed = []
+    for given in entries:
+        entry = dict(given)
+        score, result, timings = entry.pop("score"), entry.pop("result", {}), entry.pop("timings", None)
+        listed.append(entry)
+        if score is not None:
+            place = root / "trials" / entry["id"]
+            place.mkdir(parents=True, exist_ok=True)
+            scores = {entry["metric"]: score}
+            whole = {"id": entry["id"], "scores": scores, "metric": entry["metric"], "epochs": [], "warnings": [], **result}
+            (place / "result.json").write_text(json.dumps(whole))
+            (place / "timings.json").write_text(json.dumps(timings or {"wall": 2.0, "cpu": 1.5, "stages": {"train": 1.0}}))
+    run = {
+        "recipe": name,
+        "title": "Made by hand",
+        "summary": "",
+        "started": "2026-01-02T03:04:05Z",
+        "finished": "2026-01-02T03:05:05Z",
+        "smoke": False,
+        "command": "armada run hand.yaml",
+        "trials": listed,
+        "provenance": PROVENANCE,
+        **changes,
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    return folder
+
+
+def full_run(root: Path, **changes: Any) -> Path:
+    """Three tasks of two groups, five methods, three seeds: one trial failed, one is pending."""
+    entries = [
+        *trials("cola", "undistilled", [18.2, 19.6, 19.1]),
+        *trials("mrpc", "undistilled", [70.1, 71.3, 70.8]),
+        *trials("cb", "undistilled", [75.0, 76.8, 73.2]),
+        *trials("cola", "parameter-matched", [18.9, 19.2, 20.3]),
+        *trials("mrpc", "parameter-matched", [70.3, 70.8, 71.1]),
+        *trials("cb", "parameter-matched", [75.0, 75.0, 75.0]),
+        *trials("cola", "armada (euclid)", [20.2, 21.4, 21.3], result={"aligner": {"mcc": 3.1}, "auxiliary": {"mcc": 17.0}}),
+        *trials("mrpc", "armada (euclid)", [71.3, 72.0, 71.9], result={"aligner": {"accuracy": 66.7}}),
+        *trials("cb", "armada (euclid)", [76.8, 78.6, 75.0], result={"aligner": {"accuracy": 50.0}}),
+        *trials("cola", "armada (euclid, shuffled)", [19.9, 21.6, 20.8]),
+        *trials("mrpc", "armada (euclid, shuffled)", [71.0, 71.2, None]),
+        trial("cb", "armada (euclid, shuffled)", 0, 75.0),
+        trial("cb", "armada (euclid, shuffled)", 1, status="failed", reason="loss became NaN at step 40"),
+        trial("cb", "armada (euclid, shuffled)", 2, status="failed", reason="loss became NaN at step 40"),
+    ]
+    return write_run(root, entries, **changes)
