@@ -1,0 +1,287 @@
+"""Ask a teacher for the vectors that the store does not have, batch by batch, each batch durable before the next begins."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armada_cli.contracts import Component, Environment, Teacher, TeacherInput
+from armada_cli.errors import UserError
+from armada_cli.features.claims import Claims
+from armada_cli.features.progress import Progress, show_progress
+from armada_cli.features.store import FeatureStore, identity_key, input_hashes, teacher_identity
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from armada_cli.catalog import Registered
+
+RETRIES = 3
+"""Times a batch is tried when the connection to a teacher behind an API fails or times out."""
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class ExtractionReport:
+    """What an extraction did.
+
+    Attributes:
+        key: the teacher identity's key in the store.
+        inputs: different inputs asked for; new: vectors this process computed and stored; reused: vectors that were there.
+        damaged: stored vectors that failed their checksum and were computed again.
+        seconds: wall time, teacher's construction included; 0 when nothing was missing.
+    """
+
+    key: str
+    inputs: int
+    new: int
+    reused: int
+    damaged: int
+    seconds: float
+
+
+def extract(
+    teacher: Component | Registered,
+    options: Any,
+    environment: Environment,
+    inputs: Sequence[TeacherInput],
+    store: FeatureStore,
+    *,
+    progress: bool = True,
+) -> ExtractionReport:
+    """Make the store hold a vector for every input. When it does already, the teacher is not even imported.
+
+    Each different input is represented once. Inputs are ordered by length, so that a batch's rows cost alike. Several
+    processes may do this at once on one store: each claims what it computes (`Claims`), and returns when all is there. Under
+    `accelerate launch` or `torchrun` (``RANK``, ``WORLD_SIZE``) each process begins at its own share.
+
+    Args:
+        teacher: its card, or the card with the plugin it came from (which error messages then name).
+        inputs: texts or media paths, repeated ones allowed.
+        progress: show rate and remaining time on standard error.
+
+    Raises:
+        UserError: the teacher cannot be made, fails, or returns anything but finite float32 [n, width] of constant width;
+            the message names teacher, plugin and input. What was stored before stays.
+        KeyboardInterrupt: Ctrl-C; what was stored before stays, and a line says how much.
+    """
+    component = teacher if isinstance(teacher, Component) else teacher.component
+    origin = "" if isinstance(teacher, Component) else f" (plugin {teacher.distribution} {teacher.version})"
+    identity = teacher_identity(teacher, options, environment)
+    key = identity_key(identity)
+
+    values: dict[bytes, TeacherInput] = {}
+    for item, value in zip(input_hashes(inputs), inputs, strict=True):
+        values.setdefault(item, value)
+    absent = set(store.missing(key, values))
+    present = [item for item in values if item not in absent]
+    damaged = remove_damaged(store, key, present)
+    todo = [item for item in values if item in absent or item in damaged]
+    if not todo:
+        return ExtractionReport(key, len(values), 0, len(values), 0, 0.0)
+
+    start = time.perf_counter()
+    todo.sort(key=lambda item: (_size(values[item]), item))
+    todo = _share_first(todo)
+    call = _Caller(component, origin, options, environment, store.width(key))
+    claims = Claims(store.path, key)
+    new = 0
+    try:
+        with show_progress(f"{component.name}: representing", len(todo), enabled=progress) as bar:
+            while todo:
+                batch, others = _claim(todo, call.batch_size(), claims)
+                try:
+                    # Another process may have stored some of these between our counting and our claim.
+                    mine = store.missing(key, batch)
+                    if mine:
+                        new += store.put(identity, mine, call([values[item] for item in mine]))
+                finally:
+                    claims.release(batch)
+                bar.advance(len(batch), computed=len(mine))
+                todo = others
+                if todo and not batch:  # everything left is in the hands of other processes
+                    time.sleep(POLL_SECONDS)
+                    left = set(store.missing(key, todo))
+                    bar.advance(len(todo) - len(left), computed=0)
+                    todo = [item for item in todo if item in left]
+    except KeyboardInterrupt:
+        print(
+            f"armada: stopped; {len(values) - len(store.missing(key, values))} of {len(values)} representations of teacher "
+            f"{component.name!r} are kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise
+    finally:
+        claims.close()
+        call.close()
+    return ExtractionReport(key, len(values), new, len(values) - new, len(damaged), time.perf_counter() - start)
+
+
+def remove_damaged(store: FeatureStore, key: str, hashes: Sequence[bytes], rows: int = 4096) -> set[bytes]:
+    """Read vectors a part at a time, so that damaged ones are dropped. Returns the inputs that have no vector any more."""
+    gone: set[bytes] = set()
+    for start in range(0, len(hashes), rows):
+        part = hashes[start : start + rows]
+        _, found = store.get(key, part)
+        if not found.all():
+            gone.update(item for item, ok in zip(part, found, strict=True) if not ok)
+    return gone
+
+
+def _size(value: TeacherInput) -> int:
+    if isinstance(value, Path):
+        return value.stat().st_size
+    return len(value)
+
+
+def _share_first(items: list[bytes]) -> list[bytes]:
+    """The inputs from this process's share on, then the shares of the others (which will mostly be done by then)."""
+    try:
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return items
+    if not 0 <= rank < world:
+        return items
+    start = rank * len(items) // world
+    return items[start:] + items[:start]
+
+
+def _claim(todo: list[bytes], size: int, claims: Claims) -> tuple[list[bytes], list[bytes]]:
+    """The next batch of inputs that no other process has, and all others in their order."""
+    batch: list[bytes] = []
+    skipped: list[bytes] = []
+    for place, item in enumerate(todo):
+        if len(batch) == size:
+            # What others are working on goes to the end: it will be there when we come to it.
+            return batch, todo[place:] + skipped
+        (batch if claims.take(item) else skipped).append(item)
+    return batch, skipped
+
+
+class _Caller:
+    """A teacher behind checks: made on the first call, everything it returns validated, every failure one line."""
+
+    def __init__(self, component: Component, origin: str, options: Any, environment: Environment, width: int | None) -> None:
+        self.component = component
+        self.origin = origin
+        self.options = options
+        self.environment = environment
+        self.width = width
+        self._teacher: Teacher | None = None
+
+    @property
+    def place(self) -> str:
+        return f"teacher {self.component.name!r}{self.origin}"
+
+    def teacher(self) -> Teacher:
+        if self._teacher is None:
+            self._teacher = self._guard("cannot be made", self._make)
+        return self._teacher
+
+    def _make(self) -> Teacher:
+        made = self.component.load()(self.options, self.environment)
+        if not callable(getattr(made, "represent", None)):
+            raise TypeError(f"{self.component.target} has no method 'represent'")
+        return made
+
+    def batch_size(self) -> int:
+        size = getattr(self.teacher(), "batch_size", Teacher.batch_size)
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"{self.place} has batch_size {size!r}", "It must be a whole number of at least 1")
+        return size
+
+    def _guard(self, what: str, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except (UserError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"{self.place} {what}: {one_line(error)}", "This is the plugin's own error; report it there"
+            ) from error
+
+    def __call__(self, inputs: list[TeacherInput]) -> np.ndarray:
+        """inputs: n -> float32 [n, width], checked."""
+        teacher = self.teacher()
+        try:
+            result = self._try(teacher, inputs)
+        except (UserError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failure(teacher, inputs, error) from error
+        return self._check(result, inputs)
+
+    def _try(self, teacher: Teacher, inputs: list[TeacherInput]) -> Any:
+        for attempt in range(1, RETRIES + 1):
+            try:
+                return teacher.represent(inputs)
+            except (ConnectionError, TimeoutError):
+                if attempt == RETRIES:
+                    raise
+                time.sleep(2.0**attempt)
+        raise AssertionError("unreachable")
+
+    def _failure(self, teacher: Teacher, inputs: list[TeacherInput], error: BaseException) -> UserError:
+        """Find which input the teacher fails on, by asking for each alone."""
+        culprit = f"a batch of {len(inputs)}, the first of which is {quote(inputs[0])}"
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            hint = "Every finished batch is kept; run again to go on"
+            return UserError(f"{self.place} cannot be reached: {one_line(error)}", hint)
+        for value in inputs:
+            try:
+                teacher.represent([value])
+            except (Exception, SystemExit) as single:
+                culprit, error = quote(value), single
+                break
+        hint = "This is the plugin's own error; every finished batch is kept"
+        return UserError(f"{self.place} fails on {culprit}: {one_line(error)}", hint)
+
+    def _check(self, result: Any, inputs: list[TeacherInput]) -> np.ndarray:
+        import numpy as np
+
+        hint = "The teacher breaks its contract: float32 [inputs, width], finite; nothing of this batch was stored"
+        first = f"for the batch that begins with {quote(inputs[0])}"
+        if not isinstance(result, np.ndarray):
+            raise UserError(f"{self.place} returned {type(result).__name__}, not a numpy array, {first}", hint)
+        if result.ndim != 2 or len(result) != len(inputs) or result.shape[1] == 0:
+            raise UserError(f"{self.place} returned shape {list(result.shape)} for {len(inputs)} inputs, {first}", hint)
+        if result.dtype != np.float32:
+            raise UserError(f"{self.place} returned {result.dtype}, not float32, {first}", hint)
+        if self.width is not None and result.shape[1] != self.width:
+            raise UserError(f"{self.place} returned width {result.shape[1]}, before it was {self.width}, {first}", hint)
+        finite = np.isfinite(result).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise UserError(
+                f"{self.place} returned a vector that is not finite (NaN or infinity) for {quote(inputs[row])}", hint
+            )
+        self.width = int(result.shape[1])
+        return result
+
+    def close(self) -> None:
+        if self._teacher is not None and callable(getattr(self._teacher, "close", None)):
+            try:
+                self._teacher.close()
+            except Exception as error:  # the vectors are safe; a failure to tidy up must not hide that
+                print(f"armada: {self.place} did not close: {one_line(error)}", file=sys.stderr)
+
+
+def quote(value: TeacherInput) -> str:
+    """An input as an error message shows it: one line, at most 60 characters."""
+    text = " ".join(str(value).split())
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's class and message on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+__all__ = ["ExtractionReport", "Progress", "extract", "one_line", "quote", "remove_damaged"]

@@ -1,0 +1,274 @@
+"""h_t on disk: a teacher's vectors for one training split, reduced, standardised, and in the order of its rows.
+
+Importing this module imports nothing heavy; `armada check` uses `prepared_key` and `count_missing`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armada_cli.contracts import Component, Environment, TeacherInput, canonical, fingerprint
+from armada_cli.errors import UserError
+from armada_cli.features.store import FeatureStore, identity_key, input_hashes, teacher_identity
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from armada_cli.catalog import Registered
+    from armada_cli.features.extract import ExtractionReport
+    from armada_cli.recipe.model import Features
+
+FORMAT = "armada-features 1"
+
+
+class MissingVectors(UserError):
+    """The store lacks vectors, perhaps because damaged ones were just dropped; extraction brings them back."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Features ready for training.
+
+    Attributes:
+        path: the file, for `load_prepared`; key: its content address (`prepared_key`).
+        width: width of h_t; rows: number of rows; reduction: ``pca``, ``gaussian`` or ``none``.
+        explained: share of the variance that PCA kept, None otherwise.
+    """
+
+    path: Path
+    key: str
+    width: int
+    rows: int = 0
+    reduction: str = ""
+    explained: float | None = None
+
+
+def prepared_key(identity: str | dict[str, Any], inputs: Sequence[TeacherInput], spec: Features) -> str:
+    """Content address of prepared features: teacher identity (or its key), the reduction's settings, and the inputs in
+    their order. Imports nothing heavy."""
+    return _key(identity if isinstance(identity, str) else identity_key(identity), input_hashes(inputs), spec)
+
+
+def _key(identity: str, hashes: Sequence[bytes], spec: Features) -> str:
+    digest = hashlib.sha256(b"".join(hashes)).hexdigest()
+    return fingerprint({"format": FORMAT, "teacher": identity, "features": dataclasses.asdict(spec), "inputs": digest})
+
+
+def prepared_path(environment: Environment, key: str) -> Path:
+    """Where features with this key are, or will be."""
+    return environment.runs / "features" / f"{key}.safetensors"
+
+
+def count_missing(
+    teacher: Component | Registered, options: Any, environment: Environment, inputs: Sequence[TeacherInput], spec: Features
+) -> int:
+    """Inputs the teacher would still have to be asked for before training: 0 when the prepared file is there."""
+    key = identity_key(teacher_identity(teacher, options, environment))
+    hashes = input_hashes(inputs)
+    if prepared_path(environment, _key(key, hashes, spec)).is_file():
+        return 0
+    with FeatureStore.of(environment) as store:
+        return len(store.missing(key, hashes))
+
+
+def represent(
+    teacher: Component | Registered,
+    options: Any,
+    environment: Environment,
+    inputs: Sequence[TeacherInput],
+    spec: Features,
+    *,
+    progress: bool = True,
+) -> tuple[Prepared, ExtractionReport | None]:
+    """Extract what is missing, then prepare: all that a training split needs of a teacher, at no cost when it is there.
+
+    Args:
+        teacher: its card, or better the card with its plugin; options: the teacher's options.
+        inputs: the training split's `teacher_inputs`, in row order, repeated ones included.
+        spec: the recipe's ``features:``.
+
+    Returns:
+        The prepared features, and what the extraction did (None when the prepared file was there and sound).
+
+    Raises:
+        UserError: from the teacher, the store, or the disk.
+    """
+    key = identity_key(teacher_identity(teacher, options, environment))
+    folder = environment.runs / "features"
+    hashes = input_hashes(inputs)
+    if found := _reuse(prepared_path(environment, _key(key, hashes, spec))):
+        return found, None
+
+    from armada_cli.features.extract import extract
+
+    with FeatureStore.of(environment) as store:
+        report = extract(teacher, options, environment, inputs, store, progress=progress)
+        try:
+            return prepare(key, inputs, spec, store, folder), report
+        except MissingVectors:  # a row went bad, or was pruned, since the extraction read it
+            report = extract(teacher, options, environment, inputs, store, progress=progress)
+            return prepare(key, inputs, spec, store, folder), report
+
+
+def prepare(
+    identity: str | dict[str, Any], inputs: Sequence[TeacherInput], spec: Features, store: FeatureStore, folder: Path
+) -> Prepared:
+    """Reduce the stored vectors of `inputs` and write ``<folder>/<key>.safetensors``, or find it there.
+
+    The file holds ``features`` float32 [rows, width] in the order of `inputs`, the reduction's parameters, and as metadata
+    the teacher's identity, the settings and a digest of the features. The statistics are those of `inputs`, so hand over
+    the training split alone. It appears by rename: either whole or not at all.
+
+    Raises:
+        MissingVectors: the store lacks vectors for some inputs.
+        UserError: the disk is full or read-only.
+    """
+    key = identity if isinstance(identity, str) else identity_key(identity)
+    hashes = input_hashes(inputs)
+    name = _key(key, hashes, spec)
+    path = Path(folder) / f"{name}.safetensors"
+    if found := _reuse(path):
+        return found
+    if not hashes:
+        raise UserError("there are no texts to represent", "Check the task's training split and the recipe's limit")
+
+    import numpy as np
+
+    from armada_cli.features.reduce import block_rows, reduce_features
+
+    absent = store.missing(key, hashes)
+    wide = store.width(key)
+    if absent or wide is None:
+        raise MissingVectors(_lacking(len(absent), len(set(hashes))), "Run: armada features build RECIPE")
+    rows_at_once = block_rows(wide)
+
+    def rows() -> Iterator[np.ndarray]:
+        for start in range(0, len(hashes), rows_at_once):
+            vectors, found = store.get(key, hashes[start : start + rows_at_once])
+            if not found.all():
+                raise MissingVectors(_lacking(int((~found).sum()), len(set(hashes))), "Run the same command again")
+            yield vectors
+
+    whole = 4 * wide * len(hashes) <= 256 << 20
+    if whole:  # PCA passes over the rows three times; small ones are read once
+        blocks = list(rows())
+        reduction = reduce_features(lambda: iter(blocks), len(hashes), wide, **dataclasses.asdict(spec))
+    else:
+        reduction = reduce_features(rows, len(hashes), wide, **dataclasses.asdict(spec))
+
+    tensors = {"features": reduction.features, **{item: np.ascontiguousarray(v) for item, v in reduction.parameters.items()}}
+    metadata = {
+        "format": FORMAT,
+        "key": name,
+        "reduction": reduction.kind,
+        "explained": "" if reduction.explained is None else repr(reduction.explained),
+        "spec": canonical(dataclasses.asdict(spec)),
+        "teacher": canonical(store.identity(key)),
+        "digest": _digest(reduction.features),
+    }
+    write_tensors(path, tensors, metadata)
+    return Prepared(path, name, reduction.features.shape[1], len(hashes), reduction.kind, reduction.explained)
+
+
+def _lacking(missing: int, total: int) -> str:
+    return f"the feature store lacks {missing} of {total} vectors"
+
+
+def _reuse(path: Path) -> Prepared | None:
+    """The features that are there already; None when they are absent or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        features, metadata = _read(path)
+    except UserError:
+        return None
+    explained = float(metadata["explained"]) if metadata.get("explained") else None
+    return Prepared(path, path.stem, features.shape[1], len(features), metadata.get("reduction", ""), explained)
+
+
+def load_prepared(path: Path) -> np.ndarray:
+    """h_t of a training split, float32 [rows, width].
+
+    Raises:
+        UserError: the file is absent, damaged, or not one that `prepare` wrote.
+    """
+    return _read(Path(path))[0]
+
+
+def _read(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    import numpy as np
+
+    hint = "Delete it and run again: it is made anew from the feature store"
+    tensors, metadata = read_tensors(path, "prepared features", hint)
+    features = tensors.get("features")
+    if metadata.get("format") != FORMAT or features is None:
+        raise UserError(f"{path}: is not a file of prepared features", hint)
+    if features.ndim != 2 or features.dtype != np.float32 or _digest(features) != metadata.get("digest"):
+        raise UserError(f"{path}: is damaged (its features do not match their digest)", hint)
+    return features, metadata
+
+
+def _digest(features: np.ndarray) -> str:
+    digest = hashlib.blake2b(str(features.shape).encode(), digest_size=16)
+    digest.update(features.data)
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path, what: str, hint: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All tensors of a safetensors file with its metadata.
+
+    Raises:
+        UserError: the file is absent, cut short or not safetensors; `what` and `hint` complete the sentence.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+            if not 2 <= length <= min(100_000_000, path.stat().st_size):
+                raise ValueError("its header is cut short")
+            metadata = json.loads(stream.read(length)).get("__metadata__", {})
+        return load_file(path), metadata
+    except OSError as error:
+        raise UserError(f"{path}: {what} cannot be read ({error.strerror})", hint) from None
+    except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{path}: is damaged or not a safetensors file ({' '.join(str(error).split())})", hint) from None
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Write a safetensors file by rename, on the disk when this returns.
+
+    Raises:
+        UserError: the disk is full or read-only; nothing is left behind.
+    """
+    from safetensors.numpy import save
+
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(save(tensors, metadata))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes files private, these are ordinary results
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})", "Free some space or name another place") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
