@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import os
 import random
@@ -169,6 +168,8 @@ class Component:
 
     def missing_packages(self) -> list[str]:
         """The entries of `requires` that are not installed, in their pinned form."""
+        import importlib.metadata  # 25 ms of email parsing that `--help` does without
+
         missing = []
         for requirement in self.requires:
             try:
@@ -180,6 +181,8 @@ class Component:
     def identity(self, options: Any, environment: Environment) -> dict[str, JSON]:
         """Everything about this component that can change an output: name, revision, options, package versions, and
         the content of the files that its options name."""
+        import importlib.metadata
+
         values: dict[str, JSON] = {}
         for item in dataclasses.fields(options):
             if not item.metadata.get("identity", True):
