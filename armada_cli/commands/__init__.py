@@ -145,9 +145,9 @@ class ComponentNameType(click.ParamType):
 
 def load_catalog(*, warn: bool = True, strict: bool | None = None) -> Catalog:
     """The catalog of all installed plugins (see `Catalog.load`)."""
-    from armada_cli.catalog import Catalog
+    from armada_cli.catalog import Catalog, current
 
-    return Catalog.load(warn=warn, strict=strict)
+    return current() if warn and strict is None else Catalog.load(warn=warn, strict=strict)
 
 
 def on_terminal() -> bool:
