@@ -398,12 +398,12 @@ class Student(ABC):
         """
 
     @abstractmethod
-    def encode(self, texts: Sequence[tuple[str, ...]], problem: Problem) -> list[dict[str, list[int]]]:
+    def encode(self, texts: Sequence[tuple[str, ...]], problem: Problem) -> list[dict[str, Any]]:
         """Tokenise once. Returns one dictionary per example, with the model's input names; for multiple choice each value
         is a list of lists, one per choice."""
 
     @abstractmethod
-    def pad(self, examples: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+    def pad(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch padded to its longest row: [n, tokens], or [n, choices, tokens]."""
 
     @abstractmethod

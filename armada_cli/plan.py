@@ -16,6 +16,7 @@ from typing import Any
 from armada_cli import catalog as catalogs
 from armada_cli.contracts import CONTRACT_VERSION, Environment, fingerprint
 from armada_cli.errors import UserError
+from armada_cli.features.store import identity_key, teacher_identity
 from armada_cli.recipe.model import Choice, Recipe
 from armada_cli.settings import Features, Train
 
@@ -36,7 +37,7 @@ class FeatureJob:
 
     @property
     def identity_key(self) -> str:
-        return fingerprint(self.identity)
+        return identity_key(self.identity)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Trial:
         return f"{self.task.title} · {self.method.title} · seed {self.seed}"
 
     def spec(self) -> dict[str, Any]:
-        """Everything a worker needs, as plain JSON (spec.json)."""
+        """Everything a worker needs, as plain JSON (spec.json). `features`, the key of the prepared features, is filled in
+        when they are there."""
         return {
             "id": self.id,
             "identity": self.identity,
@@ -69,7 +71,7 @@ class Trial:
             "train": dict(self.train),
             "limit": dict(self.limit),
             "seed": self.seed,
-            "features": self.features.key if self.features else None,
+            "features": None,
             "depends": dict(self.depends),
             "title": self.title,
         }
@@ -158,7 +160,7 @@ def _trial(
 
 
 def _feature_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
-    identity = teacher.registered.component.identity(teacher.options, environment)
+    identity = teacher_identity(teacher.registered, teacher.options, environment)
     train_limit = {"train": limit["train"]} if "train" in limit else {}
     key = fingerprint(
         {

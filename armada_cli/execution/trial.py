@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from armada_cli import catalog as catalogs
-from armada_cli.contracts import Environment, Loss, Problem, Setup, Split, Student, Task, fingerprint
+from armada_cli.contracts import Environment, Loss, Method, Problem, Setup, Split, Student, Task, fingerprint
 from armada_cli.errors import TrialFailed, UserError
 from armada_cli.features.prepare import load_prepared
 from armada_cli.files import disk_error, read_json, replace_folder, write_json
@@ -80,12 +80,7 @@ class _Trial:
         features = self._features(len(training))
         steps = self.train.epochs * steps_per_epoch(len(training), self.train.batch_size)
         method = self._method(problem, student, model, encoded[0], features, steps, training)
-        parameters = {
-            "student": sum(p.numel() for p in model.parameters()),
-            "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "heads": sum(p.numel() for m in method.student_modules().values() for p in m.parameters()),
-            "own": sum(p.numel() for m in method.own_modules().values() for p in m.parameters()),
-        }
+        parameters = count_parameters(model, method)
         loop = Loop(
             student=student,
             model=model,
@@ -181,7 +176,7 @@ class _Trial:
         features: Tensor | None,
         steps: int,
         split: Split,
-    ) -> Any:
+    ) -> Method:
         registered, options = catalogs.restore(self.catalog, "method", self.spec["build"]["method"])
         device = self.accelerator.device
         probe = {name: value.to(device) for name, value in student.pad(training.rows[:1]).items()}
@@ -260,6 +255,14 @@ class _Trial:
         replace_folder(temporary, self.folder / "student")
 
 
+def count_parameters(model: torch.nn.Module, method: Method) -> dict[str, int]:
+    """Trainable and other parameters of the student, of the extra heads that are thrown away, and of the aligner."""
+    own = {name: sum(p.numel() for p in module.parameters()) for name, module in method.own_modules().items()}
+    aligner = own.pop("aligner", 0)
+    heads = sum(p.numel() for module in method.student_modules().values() for p in module.parameters())
+    return {"student": sum(p.numel() for p in model.parameters()), "extra": heads + sum(own.values()), "aligner": aligner}
+
+
 def problem_of(task: Task, max_length: int) -> Problem:
     """What a student must know of a task."""
     labels = tuple(task.labels())
@@ -268,9 +271,10 @@ def problem_of(task: Task, max_length: int) -> Problem:
 
 def encode(student: Student, problem: Problem, split: Split) -> Encoded:
     """Tokenise a split once."""
-    rows = student.encode(split.texts, problem)
+    rows: list[dict[str, Any]] = student.encode(split.texts, problem)
     if problem.kind == "multiple-choice":
-        lengths = [max(len(choice) for choice in row["input_ids"]) * len(row["input_ids"]) for row in rows]
+        choices: list[list[list[int]]] = [row["input_ids"] for row in rows]
+        lengths = [max(map(len, row)) * len(row) for row in choices]
     else:
         lengths = [len(row["input_ids"]) for row in rows]
     kind = torch.long if problem.kind in ("classification", "multiple-choice") else torch.float32

@@ -1,0 +1,51 @@
+"""`armada check RECIPE`: every problem at once, or the plan."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from armada_cli.commands import environment_options, json_option, recipe_argument, set_option
+from armada_cli.contracts import Environment
+
+
+@click.command()
+@recipe_argument
+@set_option
+@json_option
+@environment_options
+def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment: Environment) -> int:
+    """Check RECIPE without running it: every problem with its line and column (exit status 2), or the plan."""
+    from armada_cli import catalog
+    from armada_cli.execution.forecast import forecast
+    from armada_cli.plan import make_plan
+    from armada_cli.recipe import load_recipe
+
+    plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
+    found = forecast(plan, environment)
+    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(found)))
+    return 0
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    trials = found["trials"]
+    lines = [f"{found['recipe']}: no problems", ""]
+    lines.append(f"trials         {trials['total']}, of which {trials['done']} done and {trials['resumable']} begun")
+    for key in ("students", "teachers", "tasks", "methods"):
+        if found[key]:
+            lines.append(f"{key:<14} {', '.join(found[key])}")
+    lines.append(f"seeds          {', '.join(map(str, found['seeds']))}")
+    if found["dependencies"]:
+        lines.append(f"also trained   {', '.join(found['dependencies'])}")
+    for name, count in found["parameters"].items():
+        lines.append(f"parameters     {name}: {count}")
+    for item in found["texts"]:
+        missing = (
+            "not counted before the data are there" if item["missing"] is None else f"{item['missing']} of {item['total']}"
+        )
+        lines.append(f"to represent   {item['teacher']} on {item['task']}: {missing}")
+    lines += [f"to install     {line}" for line in found["packages"]]
+    lines += [f"to download    {line}" for line in found["downloads"]]
+    return lines

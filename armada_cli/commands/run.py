@@ -1,0 +1,59 @@
+"""`armada run RECIPE`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import sys
+
+import click
+
+from armada_cli.commands import environment_options, recipe_argument, set_option
+from armada_cli.contracts import Environment
+
+
+@click.command()
+@recipe_argument
+@set_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=None,
+    help="Trials side by side. Default: the cores on CPU, one on a GPU. 0: in this process.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@environment_options
+def command(recipe: str, overrides: tuple[str, ...], workers: int | None, device: str, environment: Environment) -> int:
+    """Run RECIPE, a YAML file or the name of one that comes with armada.
+
+    Representations are computed once per text and trials once each, so the same command resumes what was interrupted, and
+    otherwise only prints the table. Exit status 1 when a trial failed.
+    """
+    from armada_cli import catalog
+    from armada_cli.plan import device_kind, make_plan
+    from armada_cli.recipe import load_recipe
+
+    environment = dataclasses.replace(environment, device=device)
+    plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
+
+    from armada_cli.execution.conduct import Conduct
+
+    if workers is None:
+        workers = (os.cpu_count() or 1) if device_kind(environment) == "cpu" else 1
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        workers = 0  # the launcher has made the processes; each trial runs in all of them
+    conduct = Conduct(plan, environment, workers, command=shlex.join(["armada", *sys.argv[1:]]))
+    failed = conduct.run()
+    if not conduct.leads:
+        return 0
+
+    from armada_cli import reporting
+
+    reporting.write_reports(conduct.folder)
+    reporting.show(conduct.folder)
+    if failed:
+        count = len(failed)
+        click.echo(f"armada: {count} trial{'s' * (count != 1)} failed; the same command tries again", err=True)
+        return 1
+    return 0

@@ -1,0 +1,212 @@
+"""A plan from start to end: features once per text, trials once each, then the report. Every stage may be run again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from armada_cli.contracts import Environment, Split
+from armada_cli.errors import MissingPackage
+from armada_cli.execution import display
+from armada_cli.execution.pool import Event, Pool
+from armada_cli.execution.provenance import describe, provenance
+from armada_cli.files import write_atomic, write_json
+from armada_cli.plan import FeatureJob, Plan, Trial, device_kind
+from armada_cli.runs import Runs
+
+
+@dataclass
+class Conduct:
+    """One run of a recipe.
+
+    Args:
+        plan: its trials; environment: where.
+        workers: processes side by side; 0 runs the trials in this process (as under `accelerate launch`).
+        command: the command line, for the record.
+    """
+
+    plan: Plan
+    environment: Environment
+    workers: int
+    command: str = ""
+    status: dict[str, tuple[str, str]] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def __post_init__(self) -> None:
+        self.runs = Runs(self.environment.runs)
+        self.folder = self.runs.run(self.plan.recipe.name)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and prints: the only one, or the first of several."""
+        return os.environ.get("RANK", "0") == "0"
+
+    def run(self) -> dict[str, str]:
+        """Do everything that is not done. Returns id -> reason of the trials that failed.
+
+        Raises:
+            MissingPackage: something is not installed; said before anything starts.
+            UserError, KeyboardInterrupt: what is finished is kept, and the same command goes on from there.
+        """
+        self._require_packages()
+        self.runs.make()
+        if self.leads:
+            write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
+            write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
+        for trial in self.plan.everything:
+            self._note_result(trial)
+        self._record()
+        todo = [trial for trial in self.plan.everything if self.status.get(trial.id, ("", ""))[0] != "done"]
+        needed = {trial.id for trial in todo if trial not in self.plan.dependencies}
+        needed |= {other for trial in todo if trial.id in needed for other in trial.depends.values()}
+        todo = [trial for trial in todo if trial.id in needed]
+        failed: dict[str, str] = {}
+        if todo:
+            try:
+                with self._stage("features"):
+                    specs = self._with_features(todo)
+                with self._stage("trials"):
+                    failed = self._trials(specs)
+            finally:
+                self._record(finished=not failed and all(s == "done" for s, _ in self._trial_states()))
+        return failed
+
+    # -------------------------------------------------------------------------------------------------------- stages
+
+    def _require_packages(self) -> None:
+        recipe = self.plan.recipe
+        for choice in (*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods):
+            component = choice.registered.component
+            missing = component.missing_packages()
+            if missing:
+                raise MissingPackage(f"{choice.registered.kind} {component.name}", missing, component.extra)
+
+    def _with_features(self, todo: list[Trial]) -> list[dict[str, Any]]:
+        """The specs of `todo`, with the key of the prepared features of those that need them."""
+        from armada_cli.features.prepare import represent
+
+        keys: dict[str, str] = {}
+        specs = []
+        for trial in todo:
+            spec = trial.spec()
+            if trial.features is not None:
+                job = trial.features
+                if job.key not in keys:
+                    split = training_split(job, self.environment)
+                    prepared, _ = represent(
+                        job.teacher.registered, job.teacher.options, self.environment, split.teacher_inputs, job.features
+                    )
+                    keys[job.key] = prepared.key
+                spec["features"] = keys[job.key]
+            specs.append(spec)
+        return specs
+
+    def _trials(self, specs: list[dict[str, Any]]) -> dict[str, str]:
+        titles = {spec["id"]: spec["title"] for spec in specs}
+        with display.show(titles, 0) if self.leads else _silent(titles) as shown:
+
+            def tell(event: Event) -> None:
+                shown.tell(event)
+                if event.kind in ("finished", "failed"):
+                    self.status[event.trial] = ("done", "") if event.kind == "finished" else ("failed", event.note)
+                    if event.result:
+                        self.metrics[event.trial] = event.result["metric"]
+                    self._record()
+
+            if self.workers == 0:
+                return self._here(specs, tell)
+            done = [trial_id for trial_id, (state, _) in self.status.items() if state == "done"]
+            threads = 1 if device_kind(self.environment) == "cpu" else None
+            return Pool(self.environment, self.workers, threads).run(specs, done, tell)
+
+    def _here(self, specs: list[dict[str, Any]], tell: Any) -> dict[str, str]:
+        """The trials one after the other in this process, or in all processes of `accelerate launch` together."""
+        from armada_cli.execution.trial import failure_line, run_trial
+
+        failed: dict[str, str] = {}
+        for spec in specs:
+            trial = spec["id"]
+            tell(Event("started", trial, 0))
+
+            def progress(stage: str, done: int, total: int, note: str, trial: str = trial) -> None:
+                tell(Event("moved", trial, 0, stage, done, total, note))
+
+            try:
+                tell(Event("finished", trial, 0, result=run_trial(spec, self.environment, progress)))
+            except Exception as error:
+                failed[trial] = failure_line(error, self.runs.trial(trial))
+                tell(Event("failed", trial, 0, note=failed[trial]))
+        return failed
+
+    # -------------------------------------------------------------------------------------------------------- record
+
+    def _note_result(self, trial: Trial) -> None:
+        result = self.runs.result(trial.id)
+        if result is not None:
+            self.status[trial.id] = ("done", "")
+            self.metrics[trial.id] = result["metric"]
+
+    def _trial_states(self) -> Iterator[tuple[str, str]]:
+        for trial in self.plan.trials:
+            yield self.status.get(trial.id, ("pending", ""))
+
+    def _record(self, finished: bool = False) -> None:
+        """Write ``run.json``, which the report reads."""
+        if not self.leads:
+            return
+        recipe = self.plan.recipe
+        record = {
+            "recipe": recipe.name,
+            "title": recipe.title,
+            "summary": recipe.summary,
+            "started": self.started,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds") if finished else None,
+            "smoke": False,
+            "command": self.command,
+            "trials": describe(self.plan.trials, self.status, self.metrics),
+            "dependencies": describe(self.plan.dependencies, self.status, self.metrics),
+            "provenance": {**self._provenance(), "stages": self.stages},
+        }
+        write_json(self.folder / "run.json", record)
+
+    def _provenance(self) -> Mapping[str, Any]:
+        if not hasattr(self, "_known"):
+            self._known = provenance(self.plan)
+        return self._known
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), _cpu_seconds()
+        try:
+            yield
+        finally:
+            self.stages.append({"stage": name, "wall": time.perf_counter() - wall, "cpu": _cpu_seconds() - cpu})
+
+
+def training_split(job: FeatureJob, environment: Environment) -> Split:
+    """The rows of a task's training split that a feature job is about."""
+    registered = job.task.registered
+    task = registered.component.load()(job.task.options, environment)
+    return task.split("train").limited(job.limit.get("train"), "train")
+
+
+def _cpu_seconds() -> float:
+    """Processor time of this process and of the workers it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@contextmanager
+def _silent(titles: Mapping[str, str]) -> Iterator[display.Display]:
+    class Silent(display.Display):
+        def line(self, text: str) -> None:
+            """Only the first process speaks."""
+
+    yield Silent(titles, 0)

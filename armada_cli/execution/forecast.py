@@ -1,0 +1,99 @@
+"""What a plan would do, without doing it and without importing anything heavy."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from armada_cli.contracts import Environment
+from armada_cli.errors import UserError
+from armada_cli.execution.conduct import training_split
+from armada_cli.features.prepare import count_missing
+from armada_cli.plan import FeatureJob, Plan
+from armada_cli.recipe.model import Choice
+from armada_cli.runs import Runs
+
+
+def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
+    """Plain data for `armada check`: trials and those done, parameters, texts still to be represented, and what has to be
+    installed or downloaded first."""
+    recipe, runs = plan.recipe, Runs(environment.runs)
+    everything = plan.everything
+    done = [trial for trial in everything if runs.result(trial.id) is not None]
+    begun = [t for t in everything if t not in done and any((runs.trial(t.id) / "checkpoint").glob("step-*"))]
+    choices = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
+    return {
+        "recipe": recipe.name,
+        "trials": {"total": len(everything), "done": len(done), "resumable": len(begun)},
+        "students": _titles(recipe.students),
+        "teachers": _titles(recipe.teachers),
+        "tasks": _titles(recipe.tasks),
+        "methods": _titles(recipe.methods),
+        "seeds": list(recipe.seeds),
+        "dependencies": [f"{trial.student.title} on {trial.task.title}" for trial in plan.dependencies],
+        "parameters": _parameters(plan),
+        "texts": [_texts(job, environment) for job in plan.feature_jobs.values()],
+        "packages": sorted({_install(choice) for choice in choices if choice.registered.component.missing_packages()}),
+        "downloads": sorted({line for choice in choices for line in _downloads(choice, environment)}),
+    }
+
+
+def _titles(choices: tuple[Choice, ...]) -> list[str]:
+    return [choice.title for choice in choices]
+
+
+def _install(choice: Choice) -> str:
+    component = choice.registered.component
+    names = " ".join(component.missing_packages())
+    how = f"pip install 'armada-cli[{component.extra}]'" if component.extra else f"pip install {names}"
+    return f"{names} for {component.name}: {how}"
+
+
+def _downloads(choice: Choice, environment: Environment) -> list[str]:
+    return list(choice.options.downloads(environment)) if hasattr(choice.options, "downloads") else []
+
+
+def _texts(job: FeatureJob, environment: Environment) -> dict[str, Any]:
+    """How many different texts a teacher has not seen; None where the task's data are not at hand or heavy to load."""
+    component = job.task.registered.component
+    found: dict[str, Any] = {"teacher": job.teacher.title, "task": job.task.title, "total": None, "missing": None}
+    if not component.light or component.missing_packages() or _downloads(job.task, environment):
+        return found
+    try:
+        inputs = training_split(job, environment).teacher_inputs
+        missing = count_missing(job.teacher.registered, job.teacher.options, environment, inputs, job.features)
+    except UserError:
+        return found
+    return {**found, "total": len(set(inputs)), "missing": missing}
+
+
+def _parameters(plan: Plan) -> dict[str, str]:
+    """Parameters of each student whose weights are on this machine, read from the headers of its safetensors files."""
+    found = {}
+    for student in plan.recipe.students:
+        folder = student.options.folder() if hasattr(student.options, "folder") else None
+        if folder is not None and (count := count_parameters(folder)):
+            found[student.title] = f"{count / 1e6:.1f}M, all trained"
+    return found
+
+
+def count_parameters(folder: Path) -> int:
+    """Elements of all floating tensors in a folder's safetensors files; 0 when a header cannot be read."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            with path.open("rb") as stream:
+                length = struct.unpack("<Q", stream.read(8))[0]
+                header: Mapping[str, Any] = json.loads(stream.read(min(length, 100_000_000)))
+        except (OSError, ValueError, struct.error):
+            return 0
+        for name, tensor in header.items():
+            if name != "__metadata__" and tensor["dtype"] in ("F64", "F32", "F16", "BF16"):
+                count = 1
+                for size in tensor["shape"]:
+                    count *= size
+                total += count
+    return total
