@@ -15,7 +15,7 @@ from armada_cli.errors import UserError
 from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.model import Choice, Train
 from armada_cli.recipe.problems import Problems
-from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, read, show, takes_list
+from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal, read, show, takes_list
 
 MAX_CHOICES = 2_000
 """A grid of more points than this is a slip of the pen, not an experiment."""
@@ -103,7 +103,7 @@ def read_settings(
             points = entry.node.items
         values = []
         for point in points:
-            value = read(point, kinds[key], f"{label}.{key}", fields[key].metadata, problems)
+            value = read(point, kinds[key], f"{label}.{key}", fields[key].metadata, problems, _fallback(fields[key]))
             sound = sound and value is not INVALID
             values.append(Setting(key, value, _shown(point, value, fields[key].metadata), point))
         settings.append(values)
@@ -212,7 +212,8 @@ def _point(
     words = [alias or str(name.value)]
     for position, setting in enumerate(combination):
         usual = _usual(component.options, setting) if position < options_count else _usual_train(setting, component, context)
-        if (setting.key in varying) if alias else not usual:
+        # a task's own training settings are no part of its name, which is a column of the report
+        if setting.key in varying if alias or (registered.kind == "task" and position >= options_count) else not usual:
             words.append(f"{setting.key}={setting.shown}")
     choice = Choice(
         registered,
@@ -237,7 +238,8 @@ def _place_of(complaint: str, nodes: Mapping[str, Node]) -> Place | None:
 def _usual(options: type, setting: Setting) -> bool:
     """Whether the value is the option's default."""
     item = next(item for item in dataclasses.fields(options) if item.name == setting.key)
-    return not is_required(item) and default_of(item) == setting.value and type(default_of(item)) is type(setting.value)
+    default = default_of(item)
+    return not is_required(item) and default == setting.value and isinstance(default, bool) == isinstance(setting.value, bool)
 
 
 def _usual_train(setting: Setting, component: Any, context: Context) -> bool:
@@ -269,7 +271,7 @@ def read_limit(node: Node | None, label: str, problems: Problems) -> dict[str, i
         if key not in ("train", "validation"):
             problems.add(entry.key, f"unknown key of {label}", _unknown_key(key, entry.node, ["train", "validation"]))
             continue
-        value = read(entry.node, int, f"{label}.{key}", {"minimum": 1}, problems)
+        value = read(entry.node, int, f"{label}.{key}", {"minimum": 1}, problems, "Name a number of rows")
         if value is not INVALID:
             limit[key] = value
     return limit
@@ -288,7 +290,8 @@ def _distinct(points: list[Point], kind: str, problems: Problems) -> list[Point]
     fresh: list[Point] = []
     for point in points:
         choice = point.choice
-        key = repr((choice.registered.origin, choice.name, choice.options, sorted(choice.train.items()), choice.limit))
+        limit = sorted((choice.limit or {}).items())
+        key = repr((choice.registered.origin, choice.name, choice.options, sorted(choice.train.items()), limit))
         if key in seen:
             first = seen[key].choice.place
             problems.add(point.place, f"the same {kind} as at {first}", "Remove one of them", snippet=choice.title)
@@ -302,8 +305,8 @@ def _distinct(points: list[Point], kind: str, problems: Problems) -> list[Point]
     distinct: list[Point] = []
     for point in fresh:
         choice = point.choice
-        if counts[choice.title] > 1 and choice.limit:
-            words = " ".join(f"{split}={rows}" for split, rows in choice.limit.items())
+        if counts[choice.title] > 1 and (choice.limit or choice.train):
+            words = " ".join(f"{key}={show(value)}" for key, value in {**choice.train, **(choice.limit or {})}.items())
             choice = dataclasses.replace(choice, title=f"{choice.title} {words}")
         if choice.title in titles:
             first = titles[choice.title].choice.place
@@ -381,6 +384,13 @@ def _unknown_key(key: str, node: Node, known: list[str]) -> str:
     if near:
         return near[0].upper() + near[1:]
     return f"Known are {', '.join(known)}" if known else "It has none"
+
+
+def _fallback(item: dataclasses.Field[Any]) -> str:
+    """What to say of a wrong value when there is nothing better."""
+    if not is_required(item):
+        return f"The default is {literal(default_of(item))}"
+    return item.metadata.get("help", "").rstrip(".")
 
 
 def _how_to_add(item: dataclasses.Field[Any], annotation: Any) -> str:

@@ -333,8 +333,9 @@ def _report_syntax(source: Source, error: yaml.MarkedYAMLError, report: Report) 
     line, column = (mark.line, mark.column) if mark else (0, 0)
     if "quoted scalar" in detail and error.context_mark:
         line, column = error.context_mark.line, error.context_mark.column
+        what = "quotes that are not closed"
     if advice == _ADVICE[0][1]:
-        what = "a tab"
+        what = "a tab where only spaces may stand"
     elif what == "expected <block end>, but found '<block mapping start>'":
         what = "this line is indented differently from its neighbours"
     text = lines[line].strip() if line < len(lines) else ""

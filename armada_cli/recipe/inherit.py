@@ -44,29 +44,41 @@ def _read(path: Path, problems: Problems, chain: tuple[Path, ...]) -> tuple[str,
     return source.text, _extend(root, path, problems, (*chain, path.resolve()))
 
 
-def _extend(root: Table, path: Path, problems: Problems, chain: tuple[Path, ...]) -> Table | None:
+def _extend(root: Table, path: Path, problems: Problems, chain: tuple[Path, ...]) -> Table:
     entry = root.entries.get("extends")
     own = Table({key: value for key, value in root.entries.items() if key != "extends"}, root.place)
-    if entry is None or (isinstance(entry.node, Scalar) and entry.node.value in (None, INVALID)):
+    if entry is None or (isinstance(entry.node, Scalar) and entry.node.value is None):
         return own
+    base = _base(entry, path, problems, chain)
+    # without its base the recipe is not complete, and what it misses is not its fault: `extends` stays as a sign of that
+    return merge(base, own) if base else root
+
+
+def _base(entry: Entry, path: Path, problems: Problems, chain: tuple[Path, ...]) -> Table | None:
+    """The tree of the recipe that `entry` names; None after a problem."""
     if not isinstance(entry.node, Scalar) or not isinstance(entry.node.value, str):
-        problems.add(entry.node.place, "extends must be the name of one recipe", "Write `extends: other.yaml`")
-        return own
+        if not (isinstance(entry.node, Scalar) and entry.node.value is INVALID):
+            problems.add(entry.node.place, "extends must be the name of one recipe", "Write `extends: other.yaml`")
+        return None
     base = _find_base(entry.node.value, path.absolute().parent)
     if base is None:
         near = did_you_mean(entry.node.value, [*shipped_recipes(), *_neighbours(path)])
-        problems.add(entry.node.place, "there is no recipe to extend", near[:1].upper() + near[1:])
-        return own
+        problems.add(
+            entry.node.place,
+            "there is no recipe to extend",
+            near[:1].upper() + near[1:] if near else "`armada list recipes` shows the names",
+        )
+        return None
     if base.resolve() in chain:
         circle = " -> ".join(_shown(step) for step in (*chain[chain.index(base.resolve()) :], base))
         problems.add(entry.node.place, f"recipes extend each other in a circle, {circle}", "Remove one `extends`")
-        return own
+        return None
     try:
         _, under = _read(base, problems, chain)
     except UserError as error:
         problems.add(entry.node.place, error.what, error.hint)
-        return own
-    return None if under is None else merge(under, own)
+        return None
+    return under
 
 
 def _find_base(name: str, folder: Path) -> Path | None:

@@ -97,6 +97,8 @@ def _check_keys(root: Table, problems: Problems) -> None:
         word, colon, _ = key.partition(":")
         near = did_you_mean(word if colon else key, KEYS)
         problems.add(entry.key, "unknown key", near[0].upper() + near[1:] if near else f"Known are {', '.join(KEYS)}")
+    if "extends" in root.entries:
+        return
     for key, hint in REQUIRED.items():
         if root.get(key) is None and not _is_suspected(key, problems):
             place = root.entries[key].key if key in root.entries else root.place
@@ -129,13 +131,15 @@ def _read_seeds(node: Node | None, problems: Problems) -> tuple[int, ...]:
                 node.place, "seeds must be a whole number or a list of them", "For example `seeds: 3` or `seeds: [0, 1, 2]`"
             )
             return DEFAULT_SEEDS
-        count = read(node, int, "seeds", {"minimum": 1, "maximum": MAX_SEEDS}, problems)
+        count = read(node, int, "seeds", {"minimum": 1, "maximum": MAX_SEEDS}, problems, "Name the number of seeds")
         return DEFAULT_SEEDS if count is INVALID else tuple(range(count))
     if not node.items:
         problems.add(node.place, "seeds is an empty list", "Name at least one seed")
     seeds: list[int] = []
     for number, item in enumerate(node.items):
-        seed = read(item, int, f"seeds.{number}", {"minimum": 0, "maximum": MAX_SEED}, problems)
+        seed = read(
+            item, int, f"seeds.{number}", {"minimum": 0, "maximum": MAX_SEED}, problems, "For example `seeds: [0, 1, 2]`"
+        )
         if seed is INVALID:
             continue
         if seed in seeds:

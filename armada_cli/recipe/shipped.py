@@ -27,11 +27,15 @@ def find_recipe(path_or_name: str) -> Path:
     Raises:
         UserError: there is no such file or name; the nearest names are in the hint.
     """
-    path = Path(path_or_name).expanduser()
     shipped = shipped_recipes()
-    if path.is_dir() and path_or_name not in shipped:
+    try:
+        path = Path(path_or_name).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path_or_name!r} cannot be the name of a recipe: {error}", _sentence("")) from error
+    if is_folder and path_or_name not in shipped:
         raise UserError(f"{path_or_name} is a folder, not a recipe", "Name a YAML file in it")
-    if path.exists() and not path.is_dir():
+    if exists and not is_folder:
         return path
     if path_or_name in shipped:
         return shipped[path_or_name]

@@ -99,21 +99,22 @@ def bounds(metadata: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def read(node: Node, annotation: Any, label: str, metadata: Mapping[str, Any], problems: Problems) -> Any:
+def read(node: Node, annotation: Any, label: str, metadata: Mapping[str, Any], problems: Problems, fallback: str = "") -> Any:
     """The node's value in the given type, or `INVALID` after a problem has been reported.
 
     Args:
         label: what messages call it, e.g. ``train.epochs``.
         metadata: of the dataclass field (see `armada_cli.option`): bounds, choices, whether it is a path.
+        fallback: the suggestion when nothing better is known.
     """
     if _holds_invalid(node):
         return INVALID
     if not _fits(node, annotation):
         place, message, hint = _mismatch(node, annotation, label)
-        problems.add(place, message, hint)
+        problems.add(place, message, hint or fallback)
         return INVALID
     value = _convert(node, annotation)
-    if not _in_bounds(node, value, label, metadata, problems):
+    if not _in_bounds(node, value, label, metadata, problems, fallback):
         return INVALID
     return _resolve(value, node.place) if metadata.get("path") else value
 
@@ -236,14 +237,18 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _in_bounds(node: Node, value: Any, label: str, metadata: Mapping[str, Any], problems: Problems) -> bool:
+def _in_bounds(node: Node, value: Any, label: str, metadata: Mapping[str, Any], problems: Problems, fallback: str) -> bool:
     if isinstance(node, Items) and isinstance(value, (list, tuple)):
-        checks = [_in_bounds(item, each, label, metadata, problems) for item, each in zip(node.items, value, strict=True)]
+        checks = [
+            _in_bounds(item, each, label, metadata, problems, fallback) for item, each in zip(node.items, value, strict=True)
+        ]
         return all(checks)
     choices = metadata.get("choices")
     if choices is not None and value not in choices:
         near = did_you_mean(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) else ""
-        problems.add(node.place, f"{label} must be one of {', '.join(show(choice) for choice in choices)}", _capital(near))
+        problems.add(
+            node.place, f"{label} must be one of {', '.join(show(choice) for choice in choices)}", _capital(near) or fallback
+        )
         return False
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return True
@@ -256,7 +261,7 @@ def _in_bounds(node: Node, value: Any, label: str, metadata: Mapping[str, Any], 
         or (below is not None and value >= below)
     ):
         limits = bounds({key: item for key, item in metadata.items() if key != "choices"})
-        problems.add(node.place, f"{label} must be {limits.replace(', ', ' and ')}")
+        problems.add(node.place, f"{label} must be {limits.replace(', ', ' and ')}", fallback)
         return False
     return True
 
