@@ -111,7 +111,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip())
                 except UnicodeDecodeError as error:
                     raise UserError(f"{path}:{number}: byte 0x{line[error.start]:02x} is not UTF-8", again) from None
                 except (ValueError, RecursionError) as error:
@@ -233,7 +233,7 @@ class HubOptions:
     def problems(self, environment: Environment) -> Iterable[str]:
         """What is wrong with these options, for `armada check`."""
         if self.path is not None and not Path(self.path).is_dir():
-            yield f"path: no folder {self.path}. It must hold {_place(Path('.'), self.dataset, self.config, 'train')}"
+            yield f"path: no folder {self.path!r}; it must hold {_place(Path(), self.dataset, self.config, 'train')}"
 
     def identity(self, environment: Environment) -> dict[str, JSON]:
         """Content fingerprints of local files, or the hub's names: other rows, another trial."""

@@ -1,0 +1,136 @@
+"""Rows of published datasets from a local mirror, and what is said when they cannot be had."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from armada_cli import Environment, UserError
+from armada_cli.data import fetched, rows, source, where
+
+
+def put(root: Path, name: str, content: str | bytes) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def lines(*items: Any) -> str:
+    return "".join(json.dumps(item) + "\n" for item in items)
+
+
+FIRST = {"sentence": "The kettle sings.", "label": 1, "idx": 0}
+SECOND = {"sentence": "Sings kettle the.", "label": 0, "idx": 1}
+
+
+def test_rows_of_a_configuration_come_from_its_folder(tmp_path):
+    path = put(tmp_path, "someone/tests/small/train.jsonl", lines(FIRST, SECOND))
+    environment = Environment(data=tmp_path)
+    assert source(environment, "someone/tests", "small", "train") == path
+    assert rows(environment, "someone/tests", "small", "train") == [FIRST, SECOND]
+
+
+def test_rows_of_a_dataset_without_configurations_come_from_its_own_folder(tmp_path):
+    path = put(tmp_path, "someone/plain/test.jsonl", lines(FIRST))
+    environment = Environment(data=tmp_path)
+    assert source(environment, "someone/plain", None, "test") == path
+    assert source(environment, "someone/plain", "default", "test") == path
+    assert rows(environment, "someone/plain", None, "test") == [FIRST]
+
+
+def test_there_is_no_source_without_a_mirror_or_without_the_split(tmp_path):
+    put(tmp_path, "someone/tests/small/train.jsonl", lines(FIRST))
+    assert source(Environment(), "someone/tests", "small", "train") is None
+    assert source(Environment(data=tmp_path), "someone/tests", "small", "validation") is None
+
+
+def test_a_file_that_changes_is_read_anew(tmp_path):
+    environment = Environment(data=tmp_path)
+    put(tmp_path, "a/b/c/train.jsonl", lines(FIRST))
+    assert len(rows(environment, "a/b", "c", "train")) == 1
+    put(tmp_path, "a/b/c/train.jsonl", lines(FIRST, SECOND))
+    assert len(rows(environment, "a/b", "c", "train")) == 2
+
+
+def test_a_row_is_placed_by_the_line_an_editor_shows(tmp_path):
+    path = put(tmp_path, "a/b/c/train.jsonl", json.dumps(FIRST) + "\n\n" + json.dumps(SECOND))
+    environment = Environment(data=tmp_path)
+    assert rows(environment, "a/b", "c", "train") == [FIRST, SECOND]
+    assert where(environment, "a/b", "c", "train", 1) == f"{path}:3"
+    assert where(Environment(), "a/b", "c", "train", 1) == "dataset a/b, config c, split train, row 2"
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (b'{"sentence": "The kett', "not a JSON object (Unterminated string starting at)"),
+        (b"[1, 2]", "a JSON list, not an object"),
+        (b"null", "a JSON null, not an object"),
+        (b'{"sentence": "Caf\xe9", "label": 1}', "byte 0xe9 is not UTF-8"),
+        (b"[" * 100_000, "not a JSON object (RecursionError)"),
+    ],
+)
+def test_a_damaged_line_is_told_with_file_and_line(tmp_path, damage, told):
+    path = put(tmp_path, "a/b/c/train.jsonl", lines(FIRST).encode() + damage + b"\n")
+    with pytest.raises(UserError) as caught:
+        rows(Environment(data=tmp_path), "a/b", "c", "train")
+    assert str(caught.value) == f"{path}:2: {told}. The file is damaged or no JSONL: copy it again"
+
+
+def test_a_missing_column_is_told_with_file_line_and_the_columns_there(tmp_path):
+    path = put(tmp_path, "a/b/c/train.jsonl", lines(FIRST, {"text": "Tea.", "label": 1}))
+    with pytest.raises(UserError) as caught:
+        rows(Environment(data=tmp_path), "a/b", "c", "train", columns=("sentence", "label"))
+    assert (
+        str(caught.value)
+        == f"{path}:2: no column 'sentence'; there are 'text', 'label'. A mirror keeps the hub's own column names"
+    )
+
+
+def test_an_empty_file_is_told(tmp_path):
+    path = put(tmp_path, "a/b/c/train.jsonl", "\n")
+    with pytest.raises(UserError) as caught:
+        rows(Environment(data=tmp_path), "a/b", "c", "train")
+    assert str(caught.value) == f"{path}: no row in it. Copy the train split of a/b there again, one JSON object a line"
+
+
+def test_offline_without_the_rows_is_one_line_that_says_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    with pytest.raises(UserError) as caught:
+        rows(Environment(offline=True), "nyu-mll/glue", "qqp", "train")
+    assert str(caught.value) == (
+        "dataset nyu-mll/glue, config qqp, split train is not on this machine, and downloads are off. "
+        "Give --data DIR with DIR/nyu-mll/glue/qqp/train.jsonl in it, or go online (unset HF_HUB_OFFLINE)"
+    )
+    with pytest.raises(UserError) as caught:
+        rows(Environment(offline=True, data=tmp_path / "mine"), "nyu-mll/glue", "qqp", "train")
+    assert f"Save it as {tmp_path}/mine/nyu-mll/glue/qqp/train.jsonl, or go online" in str(caught.value)
+
+
+def test_offline_never_opens_a_connection(tmp_path, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(UserError, match="downloads are off"):
+        rows(Environment(offline=True), "nyu-mll/glue", "qqp", "train")
+
+
+def test_a_dataset_in_the_cache_counts_as_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    assert not fetched("someone/tests", "small")
+    (tmp_path / "someone___tests" / "small").mkdir(parents=True)
+    assert fetched("someone/tests", "small")
+
+
+def test_a_mirror_is_read_without_the_datasets_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # importing it raises
+    put(tmp_path, "a/b/c/train.jsonl", lines(FIRST))
+    assert rows(Environment(data=tmp_path), "a/b", "c", "train") == [FIRST]
