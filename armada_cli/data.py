@@ -17,6 +17,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -148,29 +149,40 @@ def _from_hub(
         raise UserError(
             f"{name} is not on this machine, and downloads are off", f"{_capital(mirror)}, or go online (unset HF_HUB_OFFLINE)"
         )
-    import datasets
-
-    settings: dict[str, Any] = {"split": split, "revision": revision}
-    if environment.offline:
-        settings["download_config"] = datasets.DownloadConfig(local_files_only=True)
-    # The client's own retry messages would bury the one line that matters.
-    chatter = logging.getLogger("huggingface_hub")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)
     try:
-        table = datasets.load_dataset(dataset, config, **settings)
+        with _client(environment.offline) as client:
+            table = client.load_dataset(dataset, config, split=split, revision=revision)
     except Exception as error:  # the hub's client raises a dozen unrelated types; all mean that the rows did not come
         hint = f"Go online, or {mirror}"
         if "script" in str(error).lower():
             # A dataset that is still a script is never executed; the hub keeps a converted copy beside it.
             hint = f"Try `revision: refs/convert/parquet`, or {mirror}"
         raise UserError(f"{name} could not be loaded ({_reason(error)})", hint) from error
-    finally:
-        chatter.setLevel(level)
     found = [dict(row) for row in table]
     if not found:
         raise UserError(f"{name} has no rows", f"{_capital(mirror)}")
     return found
+
+
+@contextmanager
+def _client(offline: bool) -> Iterator[Any]:
+    """The `datasets` package, quiet about its retries (they would bury the one line that matters) and, when `offline`, held
+    back from the network even where the process was started without HF_HUB_OFFLINE; all as before afterwards."""
+    import datasets
+    from huggingface_hub import constants
+
+    chatter = [logging.getLogger("huggingface_hub"), logging.getLogger("datasets")]
+    before = [logger.level for logger in chatter], datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    try:
+        for logger in chatter:
+            logger.setLevel(logging.ERROR)
+        if offline:
+            datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+        yield datasets
+    finally:
+        levels, datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+        for logger, level in zip(chatter, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _capital(text: str) -> str:

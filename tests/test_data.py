@@ -134,3 +134,36 @@ def test_a_mirror_is_read_without_the_datasets_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it raises
     put(tmp_path, "a/b/c/train.jsonl", lines(FIRST))
     assert rows(Environment(data=tmp_path), "a/b", "c", "train") == [FIRST]
+
+
+def test_rows_that_are_in_no_mirror_come_through_the_datasets_package(tmp_path, monkeypatch):
+    # The package takes a folder where it takes a hub name, and prepares it with the same code.
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    put(tmp_path, "own/train.jsonl", lines(FIRST, SECOND))
+    assert rows(Environment(), str(tmp_path / "own"), None, "train", columns=("sentence",)) == [FIRST, SECOND]
+    with pytest.raises(UserError) as caught:
+        rows(Environment(), str(tmp_path / "own"), None, "train", columns=("text",))
+    assert str(caught.value) == (
+        f"dataset {tmp_path}/own, split train: no column 'text'; there are 'sentence', 'label', 'idx'. "
+        "A mirror keeps the hub's own column names"
+    )
+    with pytest.raises(UserError, match=r"split test could not be loaded \(ValueError: .*Go online, or give --data DIR"):
+        rows(Environment(), str(tmp_path / "own"), None, "test")
+
+
+def test_offline_a_prepared_dataset_is_served_from_the_cache_without_a_connection(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(cache))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    put(tmp_path, "tests/small/train.jsonl", lines(FIRST))
+    datasets.load_dataset(str(tmp_path / "tests"), "default", split="train")
+    (prepared,) = (path.parent for path in cache.rglob("dataset_info.json"))
+    place = cache / "someone___tests" / "default" / "0.0.0" / ("0" * 40)
+    place.parent.mkdir(parents=True)
+    prepared.rename(place)
+    tried = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *names, **_: tried.append(names))
+    assert rows(Environment(offline=True), "someone/tests", "default", "train") == [FIRST]
+    assert tried == []
