@@ -47,8 +47,12 @@ def find_recipe(path_or_name: str) -> Path:
         if not hint and not folder.is_dir():
             hint = f"there is no folder {str(folder)!r}"
         raise UserError(f"there is no recipe file {path_or_name!r}", _sentence(hint))
-    own = [item.name for item in sorted(Path().glob("*")) if item.suffix in SUFFIXES]
-    raise UserError(f"unknown recipe {path_or_name!r}", _sentence(did_you_mean(path_or_name, [*shipped, *own])))
+    own = {item.stem: item.name for item in sorted(Path().glob("*")) if item.suffix in SUFFIXES}
+    hint = did_you_mean(path_or_name, list(dict.fromkeys([*shipped, *own])))
+    for stem, name in own.items():
+        if stem not in shipped:
+            hint = hint.replace(f"'{stem}'", f"'{name}'")
+    raise UserError(f"unknown recipe {path_or_name!r}", _sentence(hint))
 
 
 def _sentence(hint: str) -> str:

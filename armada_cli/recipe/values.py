@@ -182,6 +182,11 @@ def _convert(node: Node, annotation: Any) -> Any:
 
 def _mismatch(node: Node, annotation: Any, label: str) -> tuple[Place, str, str]:
     """Place, message and hint, at the innermost value that is wrong."""
+    if _is_union(annotation) and not isinstance(node, Scalar):
+        shapes = (dict, Mapping) if isinstance(node, Table) else (tuple, list, Sequence)
+        alike = [member for member in typing.get_args(annotation) if (typing.get_origin(member) or member) in shapes]
+        if len(alike) == 1:
+            annotation = alike[0]
     origin = typing.get_origin(annotation) or annotation
     members = typing.get_args(annotation)
     if isinstance(node, Items) and origin in (tuple, list, Sequence):
