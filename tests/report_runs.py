@@ -99,13 +99,15 @@ def full_run(root: Path, **changes: Any) -> Path:
         *trials("cola", "parameter-matched", [18.9, 19.2, 20.3]),
         *trials("mrpc", "parameter-matched", [70.3, 70.8, 71.1]),
         *trials("cb", "parameter-matched", [75.0, 75.0, 75.0]),
-        *trials("cola", "armada (euclid)", [20.2, 21.4, 21.3], result={"aligner": {"mcc": 3.1}, "auxiliary": {"mcc": 17.0}}),
-        *trials("mrpc", "armada (euclid)", [71.3, 72.0, 71.9], result={"aligner": {"accuracy": 66.7}}),
-        *trials("cb", "armada (euclid)", [76.8, 78.6, 75.0], result={"aligner": {"accuracy": 50.0}}),
-        *trials("cola", "armada (euclid, shuffled)", [19.9, 21.6, 20.8]),
-        *trials("mrpc", "armada (euclid, shuffled)", [71.0, 71.2, None]),
-        trial("cb", "armada (euclid, shuffled)", 0, 75.0),
-        trial("cb", "armada (euclid, shuffled)", 1, status="failed", reason="loss became NaN at step 40"),
-        trial("cb", "armada (euclid, shuffled)", 2, status="failed", reason="loss became NaN at step 40"),
+        *trials(
+            "cola", "armada manifold=euclid", [20.2, 21.4, 21.3], result={"aligner": {"mcc": 3.1}, "auxiliary": {"mcc": 17.0}}
+        ),
+        *trials("mrpc", "armada manifold=euclid", [71.3, 72.0, 71.9], result={"aligner": {"accuracy": 66.7}}),
+        *trials("cb", "armada manifold=euclid", [76.8, 78.6, 75.0], result={"aligner": {"accuracy": 50.0}}),
+        *trials("cola", "armada manifold=euclid control=shuffled", [19.9, 21.6, 20.8]),
+        *trials("mrpc", "armada manifold=euclid control=shuffled", [71.0, 71.2, None]),
+        trial("cb", "armada manifold=euclid control=shuffled", 0, 75.0),
+        trial("cb", "armada manifold=euclid control=shuffled", 1, status="failed", reason="loss became NaN at step 40"),
+        trial("cb", "armada manifold=euclid control=shuffled", 2, status="failed", reason="loss became NaN at step 40"),
     ]
     return write_run(root, entries, **changes)

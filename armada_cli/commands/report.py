@@ -46,9 +46,10 @@ def command(run: str | None, format: str, output: Path | None, environment: Envi
     if output.is_dir() or not output.parent.is_dir():
         what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"
         raise UserError(f"{output} {what}", "Name a file in a folder that exists")
-    from armada_cli.reporting.report import report, write_text
+    from armada_cli.files import write_atomic
+    from armada_cli.reporting.report import report
 
-    write_text(output, report(folder, format))
+    write_atomic(output, report(folder, format))
 
 
 def find_run(run: str, root: Path) -> Path:

@@ -23,7 +23,8 @@ class Trial:
         reason: why there is no score.
         score: the main metric, in the unit of the published tables; None without a result.
         options: the method's options, where the run recorded them.
-        aligner, auxiliary: metric -> score of the TS Aligner, and of the student's auxiliary head.
+        aligner, aligner_auxiliary, auxiliary: metric -> score of the TS Aligner's two heads, and of the student's auxiliary
+            head.
         wall, cpu: seconds; None when not recorded.
     """
 
@@ -50,6 +51,7 @@ class Trial:
     scores: Mapping[str, float] = field(default_factory=dict)
     epochs: tuple[Any, ...] = ()
     aligner: Mapping[str, float] = field(default_factory=dict)
+    aligner_auxiliary: Mapping[str, float] = field(default_factory=dict)
     auxiliary: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -138,6 +140,8 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
     student_name = str(entry.get("student_name") or entry.get("student") or "?")
     control = entry.get("control")
     options = entry.get("options")
+    manifold = entry.get("manifold")
+    manifold = manifold.get("name") if isinstance(manifold, dict) else manifold
     return Trial(
         id=str(entry["id"]),
         student=str(entry.get("student") or student_name),
@@ -151,7 +155,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         kind=str(entry.get("kind") or ""),
         method=str(entry.get("method") or method_name),
         method_name=method_name,
-        manifold=entry.get("manifold"),
+        manifold=str(manifold) if manifold else None,
         control=str(control) if control and control != "none" else None,
         seed=int(_number(entry.get("seed")) or 0),
         status=status,
@@ -162,6 +166,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         scores=_numbers(result.get("scores")),
         epochs=tuple(result["epochs"]) if isinstance(result.get("epochs"), list) else (),
         aligner=_numbers(result.get("aligner")),
+        aligner_auxiliary=_numbers(result.get("aligner_auxiliary")),
         auxiliary=_numbers(result.get("auxiliary")),
         parameters={key: int(value) for key, value in _numbers(result.get("parameters")).items()},
         warnings=tuple(_one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
 
 from armada_cli.errors import UserError
+from armada_cli.files import write_atomic
 from armada_cli.reporting import render
 from armada_cli.reporting.folder import Run, read_run
 from armada_cli.reporting.tables import groups
@@ -32,7 +31,7 @@ def write_reports(run_folder: Path) -> None:
     """
     run = read_run(run_folder)
     for format in ("txt", "md", "json"):
-        write_text(run_folder / f"report.{format}", _as_text(run, format, render.FILE_WIDTH))
+        write_atomic(run_folder / f"report.{format}", _as_text(run, format, render.FILE_WIDTH))
 
 
 def show(run_folder: Path, console_width: int | None = None, format: str = "rich") -> None:
@@ -47,29 +46,6 @@ def show(run_folder: Path, console_width: int | None = None, format: str = "rich
         console.print(render.text(run, groups(run), console.width), end="")
     else:
         sys.stdout.write(report(run_folder, format, console.width))
-
-
-def write_text(path: Path, content: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new, never half of it.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as stream:
-            temporary = stream.name
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}", "Free space or choose another place") from error
 
 
 def _as_text(run: Run, format: str, width: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -237,18 +238,17 @@ def _is_control_of(control: Arm, arm: Arm) -> bool:
         return False
     if control.options is not None and arm.options is not None:
         return _without_control(control.options) == _without_control(arm.options)
-    return _words(control.method, control.control) == _words(arm.method, None)
+    return _words(control.method) == _words(arm.method)
 
 
 def _without_control(options: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in options.items() if key != "control"}
 
 
-def _words(title: str, control: str | None) -> list[str]:
-    """A title's words without those that name the control: how arms are matched where their options are not recorded."""
-    words = re.findall(r"[\w.+-]+=?", title.lower())
-    dropped = {"control", "control=", control, "teacher"} if control else {"control=", "none"}
-    return sorted(word for word in words if word not in dropped)
+def _words(title: str) -> list[str]:
+    """A title's words without those that name a control: how arms are matched where their options are not recorded."""
+    plain = re.sub(r"\bcontrol[=: ]+(none|shuffled|noise)\b", " ", title.lower())
+    return sorted(word for word in re.findall(r"[\w.+-]+=?", plain) if word not in ("shuffled", "noise"))
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -257,10 +257,13 @@ def _words(title: str, control: str | None) -> list[str]:
 def tables(group: Group) -> list[Table]:
     """The tables of one group: scores, differences, controls, aligner, auxiliary heads; only those with something to say."""
     made = [scores_table(group), differences_table(group), controls_table(group)]
-    made.append(side_table(group, "aligner", "the TS Aligner's own scores", lambda trial: trial.aligner, "ts-aligner"))
-    made.append(
-        side_table(group, "auxiliary", "the student's auxiliary head", lambda trial: trial.auxiliary, group.student_name)
-    )
+    on_training = "On the training rows: only they have teacher representations. The paper does not name its split."
+    for kind, who, title, pick, note in (
+        ("aligner", "ts-aligner", "the TS Aligner's own scores", lambda trial: trial.aligner, on_training),
+        ("auxiliary", "ts-aligner", "the TS Aligner's auxiliary head", lambda trial: trial.aligner_auxiliary, on_training),
+        ("auxiliary", group.student_name, "the student's auxiliary head", lambda trial: trial.auxiliary, ""),
+    ):
+        made.append(side_table(group, kind, title, pick, who, note))
     return [table for table in made if table is not None]
 
 
@@ -289,8 +292,7 @@ def differences_table(group: Group) -> Table | None:
         place = places[id(arm)]
         return Line(arm.label, [_difference_cell(group, group.differences.get((place, key)), (place, key)) for key in keys])
 
-    family = max(sum(1 for found in group.differences if found[-1] == key) for key in keys)
-    notes = [_test_note(group.differences.values(), family)]
+    notes = [_test_note(group.differences)]
     rivals = [arm.label for arm in group.arms if arm.method_name == "undistilled" and arm is not group.baseline]
     if rivals:
         notes.append(f"Compared with '{group.baseline.label}'; the run has other undistilled rows: {', '.join(rivals)}.")
@@ -335,12 +337,12 @@ def controls_table(group: Group) -> Table | None:
         "method",
         _heads(group, keys),
         [Section("", lines)],
-        [count, _test_note(group.controls.values(), len(pairs))],
+        [count, _test_note(group.controls)],
     )
 
 
 def side_table(
-    group: Group, kind: str, title: str, pick: Callable[[Trial], Mapping[str, float]], student_name: str
+    group: Group, kind: str, title: str, pick: Callable[[Trial], Mapping[str, float]], student_name: str, note: str = ""
 ) -> Table | None:
     """Scores that a trial has beside its main ones, by the task's metric, with the paper's."""
 
@@ -357,7 +359,7 @@ def side_table(
     wanted = [(column.published, column.metric) for column in group.columns if column.published]
     found = published.rows_for(student_name, wanted, kind=kind)
     sections += _published_sections(group, found, keys)
-    return Table(_title(group, title), "method", _heads(group, keys), sections)
+    return Table(_title(group, title), "method", _heads(group, keys), sections, [note] if note else [])
 
 
 def _title(group: Group, what: str) -> str:
@@ -459,12 +461,15 @@ def p_text(p: float) -> str:
     return f"{p:.3f}".lstrip("0").replace("1.000", "1")
 
 
-def _test_note(differences: Iterable[Difference], pairs: int) -> str:
-    tested = sorted({difference.n for difference in differences if difference.p is not None})
+def _test_note(found: Mapping[Key, Difference]) -> str:
+    tested = {key: difference.n for key, difference in found.items() if difference.p is not None}
     if not tested:
         return "Mean ± sd of the differences paired by seed. No p-value: a paired test needs 3 seeds."
-    counts = " or ".join(str(count) for count in tested)
-    family = f", Holm's correction over the {pairs} comparisons of a column" if pairs > 1 else ""
+    counts = " or ".join(str(count) for count in sorted(set(tested.values())))
+    families = Counter(key[-1] for key in tested)
+    largest = max(families.values())
+    size = f"{largest}" if len(set(families.values())) == 1 else f"up to {largest}"
+    family = f", Holm's correction over the {size} tests of a column" if largest > 1 else ""
     return f"Mean ± sd of the differences paired by seed, n = {counts}{family}."
 
 

@@ -1,0 +1,80 @@
+"""No module imports anything that lies above it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "armada_cli"
+
+LAYERS = [
+    {"contracts", "errors", "hookspecs", "catalog", "files", "settings", "data", "__init__"},
+    {"losses"},
+    {"training", "features", "evaluation"},
+    {"methods"},
+    {"builtins", "plan", "recipe", "runs", "execution", "reporting"},
+    {"commands", "main", "__main__"},
+]
+"""From the bottom up, by the first name below `armada_cli`."""
+
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+PUBLIC = {"armada_cli", "armada_cli.data", "armada_cli.evaluation", "armada_cli.evaluation.metrics"}
+"""What a plugin may import: `armada_cli` itself and its public modules."""
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of the modules a file imports anywhere, inside functions and for type checking too."""
+    found: set[str] = set()
+    package = list(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part(module: str) -> str | None:
+    """``armada_cli.training.loop`` -> ``training``; None for what is not of the package (or a name in its __init__)."""
+    names = module.split(".")
+    return names[1] if names[0] == "armada_cli" and len(names) > 1 and names[1] in LEVEL else None
+
+
+def test_every_module_has_its_layer() -> None:
+    found = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert found <= LEVEL.keys(), "name the layer of a new part in LAYERS"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_nothing_above_it(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    above = {module for module in imports(path) if (name := part(module)) and LEVEL[name] > LEVEL[own]}
+    assert above == set()
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "reporting").rglob("*.py")), ids=lambda path: path.name)
+def test_reporting_reads_run_folders_and_never_training_code(path: Path) -> None:
+    assert {name for module in imports(path) if (name := part(module))} <= {"reporting", "errors", "files"}
+
+
+PLUGINS = sorted(path for path in (ROOT / "plugins").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: str(path.relative_to(ROOT / "plugins")))
+def test_a_plugin_imports_only_public_names_and_no_other_plugin(path: Path) -> None:
+    own = path.relative_to(ROOT / "plugins").parts[1]
+    import armada_cli
+
+    allowed = PUBLIC | {f"armada_cli.{name}" for name in armada_cli.__all__}
+    for module in imports(path):
+        top = module.split(".")[0]
+        if top == "armada_cli":
+            assert module in allowed or module.rpartition(".")[0] in PUBLIC - {"armada_cli"}, module
+        elif top.startswith("armada_"):
+            assert top == own, module
