@@ -157,4 +157,4 @@ def test_a_student_that_the_paper_lacks_has_no_rows() -> None:
 
 
 def test_a_task_that_the_paper_lacks_has_no_column() -> None:
-    assert [dict(row.values) for row in rows_for("bert-6l", ["tweets", "CB"])][0] == {"CB": 75.0}
+    assert next(dict(row.values) for row in rows_for("bert-6l", ["tweets", "CB"])) == {"CB": 75.0}

@@ -510,7 +510,9 @@ def _score_notes(group: Group) -> list[str]:
         notes.append(f"Rows trained on / evaluated on: {'; '.join(rows)}.")
     if group.published:
         best = sorted({number for row in group.published if row.selection for number in row.tables})
-        text = "The paper's rows are quoted as printed, trained on full training splits"
+        text = "The paper's numbers are quoted as printed, from students trained on full training splits"
+        if MEAN in group.keys:
+            text += "; their mean over these tasks is computed here"
         if any(published.table(number).selection for number in best):
             text += "; Table 2 reports the best of three runs, so compare it with the best in brackets"
         notes.append(text + ".")

@@ -1,0 +1,361 @@
+"""From run folders to tables: whole outputs, and what a reader must be able to see in them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import full_run, trial, trials, write_run
+from scipy import stats
+
+from armada_cli.errors import UserError
+from armada_cli.reporting import show, write_reports
+from armada_cli.reporting.report import report
+
+GOLDEN = Path(__file__).parent / "report_golden"
+
+
+def check_golden(name: str, text: str) -> None:
+    """Compare with the kept text; ``ARMADA_UPDATE_GOLDEN=1`` keeps the new one, to be read before it is committed."""
+    path = GOLDEN / name
+    if os.environ.get("ARMADA_UPDATE_GOLDEN") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+def published_run(root: Path, **changes: Any) -> Path:
+    """A student of the paper on two of its tasks and one of the user's own."""
+    student = {"student": "bert-6l", "student_name": "bert-6l"}
+    taught = {**student, "teacher": "stable-diffusion", "teacher_name": "stable-diffusion"}
+    entries = [
+        *trials("cola", "undistilled", [42.0, 43.5], **student),
+        *trials("sst2", "undistilled", [87.0, 88.5], **student),
+        *trials("cola", "armada manifold=cosine", [44.0, 43.0], **taught),
+        *trials("sst2", "armada manifold=cosine", [88.0, 90.0], **taught),
+        *trials("mail", "undistilled", [66.0, 67.0], **student),
+    ]
+    return write_run(root, entries, **changes)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_whole_text(tmp_path: Path, width: int) -> None:
+    check_golden(f"full_{width}.txt", report(full_run(tmp_path), "txt", width))
+
+
+def test_the_whole_markdown(tmp_path: Path) -> None:
+    check_golden("full.md", report(full_run(tmp_path), "md"))
+
+
+def test_published_rows_stand_below_the_runs_own(tmp_path: Path) -> None:
+    check_golden("published_100.txt", report(published_run(tmp_path), "txt", 100))
+
+
+def test_the_whole_latex(tmp_path: Path) -> None:
+    check_golden("published.tex", report(published_run(tmp_path), "latex"))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
+def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(tmp_path: Path, width: int) -> None:
+    text = report(full_run(tmp_path), "txt", width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for number in ("19.0 ± 0.7 (19.6)", "71.1 ± 0.1 (71.2)", "p .003, Holm .009", "46.4 ± 0.5 (46.7)", "+1.50 ± 0.22"):
+        assert number in text
+
+
+def test_a_terminal_too_narrow_for_a_table_gets_a_list(tmp_path: Path) -> None:
+    text = report(full_run(tmp_path), "txt", 36)
+    assert "armada manifold=euclid\n  CoLA (Mcc): 21.0 ± 0.7 (21.4)\n  MRPC (Acc): 71.7 ± 0.4 (72.0)\n" in text
+
+
+def test_a_task_of_ones_own_has_no_published_rows(tmp_path: Path) -> None:
+    text = report(published_run(tmp_path), "txt", 100)
+    files = text[text.index("files, student bert-6l") :]
+    assert "paper" not in files[: files.index("Provenance")]
+
+
+def test_a_changed_student_is_not_passed_off_as_the_papers(tmp_path: Path) -> None:
+    entries = trials("cola", "undistilled", [40.0], student="bert-base layers=6", student_name="bert-base")
+    text = " ".join(report(write_run(tmp_path, entries), "txt", 120).split())
+    assert "The paper's rows are for bert-base itself; this run's student is bert-base layers=6." in text
+
+
+def test_one_seed_says_that_it_proves_nothing(tmp_path: Path) -> None:
+    entries = [*trials("cola", "undistilled", [18.0]), *trials("cola", "armada manifold=euclid", [20.0])]
+    text = report(write_run(tmp_path, entries), "txt", 100)
+    assert "One seed (0): no spread and no test, so a difference here may be chance." in text
+    assert "+2.00\n" in text
+    assert "p: needs 3 seeds" in text
+    assert "±" not in text.split("difference from undistilled")[0]
+
+
+def test_two_seeds_have_a_spread_and_no_p_value(tmp_path: Path) -> None:
+    entries = [*trials("cola", "undistilled", [18.0, 20.0]), *trials("cola", "armada manifold=euclid", [21.0, 22.0])]
+    text = report(write_run(tmp_path, entries), "txt", 100)
+    assert "19.0 ± 1.4 (20.0)" in text
+    assert "+2.50 ± 0.71" in text
+    assert "p: needs 3 seeds" in text
+    assert "Holm" not in text
+
+
+def test_failed_and_pending_trials_are_seen_with_their_reason(tmp_path: Path) -> None:
+    entries = [
+        *trials("cola", "undistilled", [18.0, 20.0]),
+        trial("cola", "armada manifold=cosine", 0, status="failed", reason="loss became NaN at step 7"),
+        trial("cola", "armada manifold=cosine", 1, status="failed", reason="loss became NaN at step 7"),
+        trial("cola", "armada manifold=euclid", 0),
+        trial("cola", "armada manifold=euclid", 1, 21.0),
+    ]
+    text = report(write_run(tmp_path, entries), "txt", 100)
+    assert "run hand: 5 trials (3 done, 2 failed" not in text
+    assert "run hand: 6 trials (3 done, 2 failed, 1 pending)" in text
+    assert "armada manifold=cosine   failed\n" in text
+    assert "1 of 2 seeds" in text
+    assert "failed: armada manifold=cosine, teacher speech, minilm, CoLA, seeds 0, 1: loss became NaN at step 7\n" in text
+    assert "pending: armada manifold=euclid, teacher speech, minilm, CoLA, seed 0\n" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"scores": {"mcc": 1', "its result.json cannot be read"),
+        ("[1, 2]", "its result.json holds no finite 'mcc'"),
+        ('{"scores": {"mcc": NaN}}', "its result.json holds no finite 'mcc'"),
+        ('{"scores": {"mcc": "high"}}', "its result.json holds no finite 'mcc'"),
+        (None, "its result.json is missing"),
+    ],
+)
+def test_a_damaged_result_is_a_missing_trial_and_no_crash(tmp_path: Path, content: str | None, reason: str) -> None:
+    entries = trials("cola", "undistilled", [18.0, 20.0])
+    folder = write_run(tmp_path, entries)
+    result = tmp_path / "trials" / entries[0]["id"] / "result.json"
+    if content is None:
+        result.unlink()
+    else:
+        result.write_text(content)
+    text = report(folder, "txt", 100)
+    assert "1 of 2 seeds" in text
+    assert f"damaged: undistilled, minilm, CoLA, seed 0: {reason}" in " ".join(text.split())
+    assert json.loads(report(folder, "json"))["trials"][0]["status"] == "damaged"
+
+
+def test_damaged_bytes_and_odd_shapes_do_no_harm(tmp_path: Path) -> None:
+    entries = trials(
+        "cola", "undistilled", [18.0, 20.0], result={"warnings": "no list", "parameters": [1], "aligner": {"mcc": None}}
+    )
+    folder = write_run(tmp_path, entries, provenance={"stages": "none", "plugins": 3, "teachers": ["x"], "versions": []})
+    (tmp_path / "trials" / entries[1]["id"] / "result.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "trials" / entries[0]["id"] / "timings.json").write_text("{")
+    for format in ("txt", "md", "json", "csv", "latex"):
+        assert "18.0" in report(folder, format)
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no run folder: it has no run\.json"):
+        report(tmp_path, "txt")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        report(tmp_path, "txt")
+    (tmp_path / "run.json").write_text('{"trials": 3}')
+    with pytest.raises(UserError, match="holds no list of trials"):
+        report(tmp_path, "txt")
+
+
+def test_differences_are_paired_by_seed_and_tested_as_scipy_does(tmp_path: Path) -> None:
+    data = json.loads(report(full_run(tmp_path), "json"))
+    armada = next(method for method in data["groups"][0]["methods"] if method["label"] == "armada manifold=euclid")
+    found = armada["scores"]["CoLA"]["difference"]
+    expected = stats.ttest_rel([20.2, 21.4, 21.3], [18.2, 19.6, 19.1])
+    assert found["differences"] == pytest.approx({"0": 2.0, "1": 1.8, "2": 2.2})
+    assert found["p"] == pytest.approx(expected.pvalue)
+
+
+def test_holm_runs_over_the_methods_of_a_column(tmp_path: Path) -> None:
+    data = json.loads(report(full_run(tmp_path), "json"))
+    found = [
+        method["scores"]["CoLA"]["difference"]
+        for method in data["groups"][0]["methods"]
+        if method["scores"]["CoLA"]["difference"]
+    ]
+    smallest, middle, largest = sorted(found, key=lambda difference: difference["p"])
+    assert smallest["p_holm"] == pytest.approx(3 * smallest["p"])
+    assert middle["p_holm"] == pytest.approx(max(3 * smallest["p"], 2 * middle["p"]))
+    assert largest["p_holm"] == pytest.approx(largest["p"])
+
+
+def test_the_mean_over_tasks_is_taken_seed_by_seed(tmp_path: Path) -> None:
+    data = json.loads(report(full_run(tmp_path), "json"))
+    shuffled = next(method for method in data["groups"][0]["methods"] if method["control"] == "shuffled")
+    # Seed 2 of MRPC has not run, so the mean over tasks has seeds 0 and 1 alone.
+    assert shuffled["scores"]["mean"]["seeds"] == pytest.approx({"0": (19.9 + 71.0) / 2, "1": (21.6 + 71.2) / 2})
+
+
+def test_a_control_is_set_against_the_row_it_controls(tmp_path: Path) -> None:
+    entries = [
+        *trials("cola", "undistilled", [18.0, 19.0, 20.0]),
+        *trials("cola", "armada manifold=euclid", [20.0, 21.5, 22.0]),
+        *trials("cola", "armada manifold=euclid beta=0.1", [25.0, 26.5, 27.0]),
+        *trials("cola", "armada manifold=cosine", [1.0, 2.0, 4.0]),
+        *trials("cola", "armada manifold=euclid beta=0.1 control=noise", [24.0, 26.0, 26.0]),
+        *trials("cola", "armada manifold=euclid beta=0.1 control=shuffled", [26.0, 26.0, 27.5]),
+    ]
+    data = json.loads(report(write_run(tmp_path, entries), "json"))
+    controls = {(item["method"], item["control"]): item["difference"]["differences"] for item in data["groups"][0]["controls"]}
+    row = "armada manifold=euclid beta=0.1"
+    assert controls == {
+        (row, f"{row} control=noise"): {"0": 1.0, "1": 0.5, "2": 1.0},
+        (row, f"{row} control=shuffled"): {"0": -1.0, "1": 0.5, "2": -0.5},
+    }
+
+
+def test_recorded_options_decide_which_row_a_control_controls(tmp_path: Path) -> None:
+    entries = [
+        *trials("cola", "mine", [20.0, 21.0], method_name="armada", options={"beta": 0.1, "control": "none"}),
+        *trials("cola", "other", [30.0, 31.0], method_name="armada", options={"beta": 1.0, "control": "none"}),
+        *trials(
+            "cola",
+            "mixed",
+            [20.5, 20.0],
+            method_name="armada",
+            control="shuffled",
+            options={"beta": 0.1, "control": "shuffled"},
+        ),
+    ]
+    data = json.loads(report(write_run(tmp_path, entries), "json"))
+    assert [(item["method"], item["control"]) for item in data["groups"][0]["controls"]] == [("mine", "mixed")]
+
+
+def test_controls_come_with_the_word_on_regularisation(tmp_path: Path) -> None:
+    text = " ".join(report(full_run(tmp_path), "txt", 100).split())
+    assert "An improvement which the shuffled or noise teacher also gives is regularisation, not knowledge" in text
+    assert "The real teacher is ahead of its control in 2 of 2 comparisons, with p (Holm) < .05 in 0." in text
+
+
+def test_a_run_without_controls_has_no_table_of_them(tmp_path: Path) -> None:
+    text = report(published_run(tmp_path), "txt", 100)
+    assert "control" not in text
+    assert "regularisation" not in text
+
+
+def test_a_loss_is_better_when_it_is_smaller(tmp_path: Path) -> None:
+    entries = [
+        *trials("mail", "undistilled", [2.0, 3.0], metric="loss"),
+        *trials("mail", "armada manifold=euclid", [1.0, 1.5], metric="loss"),
+    ]
+    text = report(write_run(tmp_path, entries), "md")
+    assert "| undistilled | 2.5 ± 0.7 (2.0) |" in text
+    assert "| armada manifold=euclid | **1.2 ± 0.4 (1.0)** |" in text
+
+
+def test_arms_of_one_title_keep_their_own_seeds(tmp_path: Path) -> None:
+    entries = [trial("cola", "undistilled", 0, 10.0, id="a"), trial("cola", "undistilled", 0, 30.0, id="b")]
+    data = json.loads(report(write_run(tmp_path, entries), "json"))
+    seen = {method["label"]: method["scores"]["CoLA"]["seeds"] for method in data["groups"][0]["methods"]}
+    assert seen == {"undistilled": {"0": 10.0}, "undistilled #2": {"0": 30.0}}
+
+
+def test_a_smoke_run_says_that_its_numbers_mean_nothing(tmp_path: Path) -> None:
+    folder = full_run(tmp_path, smoke=True)
+    for format in ("txt", "md", "latex"):
+        assert "The numbers mean nothing." in " ".join(report(folder, format).split())
+    assert json.loads(report(folder, "json"))["run"]["smoke"] is True
+
+
+def test_warnings_of_trials_are_printed_once_each(tmp_path: Path) -> None:
+    warned = {"warnings": ["the manifold term outweighs the task's by 5.1; try beta=0.1"]}
+    entries = [*trials("cola", "undistilled", [18.0]), *trials("cola", "armada manifold=euclid", [1.0, 2.0], result=warned)]
+    text = report(write_run(tmp_path, entries), "txt", 140)
+    assert text.count("outweighs") == 1
+    assert (
+        "armada manifold=euclid, CoLA, seed 0 and 1 more: the manifold term outweighs the task's by 5.1; try beta=0.1" in text
+    )
+
+
+def test_parameters_are_told_apart(tmp_path: Path) -> None:
+    counted = {"parameters": {"student": 22713216, "extra": 1000, "aligner": 803000}}
+    entries = trials("cola", "armada manifold=euclid", [18.0], result=counted)
+    text = report(write_run(tmp_path, entries), "txt", 140)
+    assert "minilm: student 22,713,216, extra 1,000, aligner 803,000 (armada manifold=euclid)" in text
+
+
+def test_markup_in_titles_is_text(tmp_path: Path) -> None:
+    entries = trials("cola", "[bold]x|y_z[/bold] & 5%", [18.0], method_name="undistilled", id="odd")
+    folder = write_run(tmp_path, entries)
+    assert "[bold]x|y_z[/bold] & 5%" in report(folder, "txt", 100)
+    assert r"[bold]x\|y\_z[/bold] & 5%" in report(folder, "md")
+    assert r"[bold]x|y\_z[/bold] \& 5\%" in report(folder, "latex")
+
+
+def test_reports_are_equal_byte_for_byte_but_for_their_timings(tmp_path: Path) -> None:
+    first = full_run(tmp_path / "first")
+    second = full_run(tmp_path / "second", started="2027-01-01T00:00:00Z", finished=None)
+    for path in (tmp_path / "second" / "trials").glob("*/timings.json"):
+        path.write_text(json.dumps({"wall": 9.0, "cpu": 8.0, "stages": {"train": 7.0}}))
+    write_reports(first)
+    write_reports(second)
+    for name, mark in (("report.txt", "Timings\n"), ("report.md", "## Timings\n"), ("report.json", '  "timings": {')):
+        one, other = ((folder / name).read_text() for folder in (first, second))
+        assert one != other
+        assert one.split(mark)[0] == other.split(mark)[0]
+    assert list(json.loads((first / "report.json").read_text()))[-1] == "timings"
+
+
+def test_the_reports_are_the_printed_ones_and_leave_no_scraps(tmp_path: Path) -> None:
+    folder = full_run(tmp_path)
+    write_reports(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md", "report.txt", "run.json"]
+    assert (folder / "report.txt").read_text() == report(folder, "txt", 100)
+    assert (folder / "report.md").read_text() == report(folder, "md")
+
+
+def test_show_prints_at_the_given_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = full_run(tmp_path)
+    show(folder, 80)
+    assert capsys.readouterr().out == report(folder, "txt", 80)
+    show(folder, None, "md")
+    assert capsys.readouterr().out == report(folder, "md")
+
+
+def test_the_csv_holds_every_cell_and_the_papers(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(report(published_run(tmp_path), "csv"))))
+    own = {(row["method"], row["task"]): row for row in rows if row["source"] == "run"}
+    assert float(own["armada manifold=cosine", "SST-2"]["mean"]) == 89.0
+    assert float(own["armada manifold=cosine", "SST-2"]["difference"]) == 1.25
+    paper = {(row["source"], row["method"], row["task"]): row["mean"] for row in rows if row["source"] != "run"}
+    assert paper["paper, Tables 2 and 3", "ARMADA, cosine", "SST-2"] == "90.7"
+    assert {row["teacher"] for row in rows if row["source"] == "paper, Table 7"} == {"BERT-base", "Stable Diffusion"}
+
+
+def test_the_json_holds_every_seed_and_the_provenance(tmp_path: Path) -> None:
+    data = json.loads(report(full_run(tmp_path), "json"))
+    assert len(data["trials"]) == 36
+    assert {item["score"] for item in data["trials"] if item["task"] == "CB" and item["method"] == "undistilled"} == {
+        75.0,
+        76.8,
+        73.2,
+    }
+    assert data["provenance"]["git"] == "0123abc"
+    assert data["timings"]["stages"] == [{"stage": "features", "wall": 61.5, "cpu": 120.0}]
+    assert data["timings"]["trials"]["wall"] == 2.0 * 33
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown format 'pdf'"):
+        report(full_run(tmp_path), "pdf")
+
+
+def test_a_report_imports_no_torch_and_no_pandas(tmp_path: Path) -> None:
+    folder = full_run(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from armada_cli.reporting.report import report; "
+        f"report(Path({str(folder)!r}), 'txt', 80); "
+        "print([name for name in ('torch', 'transformers', 'pandas', 'datasets', 'sklearn') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
