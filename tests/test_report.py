@@ -129,6 +129,7 @@ def test_failed_and_pending_trials_are_seen_with_their_reason(tmp_path: Path) ->
         ("[1, 2]", "its result.json holds no finite 'mcc'"),
         ('{"scores": {"mcc": NaN}}', "its result.json holds no finite 'mcc'"),
         ('{"scores": {"mcc": "high"}}', "its result.json holds no finite 'mcc'"),
+        ('{"id": "another", "scores": {"mcc": 1.0}}', "its result.json is of another trial"),
         (None, "its result.json is missing"),
     ],
 )

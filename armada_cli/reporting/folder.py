@@ -123,7 +123,9 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         try:
             result = _mapping(json.loads((folder / "result.json").read_text(encoding="utf-8")))
             score = _number(_mapping(result.get("scores")).get(metric))
-            if score is None:
+            if result.get("id", entry["id"]) != entry["id"]:
+                result, score, status, reason = {}, None, "damaged", "its result.json is of another trial"
+            elif score is None:
                 status, reason = "damaged", f"its result.json holds no finite {metric!r}"
         except FileNotFoundError:
             status, reason = "damaged", "its result.json is missing"
