@@ -1,6 +1,8 @@
 """Which process computes which input, when several extract into one store.
 
-A claim is a lock on one byte of ``<store>.claims``, at a place that the input's hash gives. The kernel lets go of a process's
+A claim is a lock on one byte of ``<store>.claims``, at a place that the input's hash gives. There are `PLACES` of them, since
+the kernel keeps a process's locks in a list: inputs that fall on one place are claimed together, and a process that finds a
+place taken comes back to it later. The kernel lets go of a process's
 locks when it dies, however it dies: there is nothing to expire, and nothing to clean up after `kill -9`. Where the platform
 has no such locks (Windows) every claim succeeds; two processes may then compute the same input, and the store keeps one.
 """
@@ -9,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from armada_cli.errors import UserError
@@ -20,11 +21,15 @@ except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
 
 
+PLACES = 2048
+
+
 class Claims:
     """The claims of one process on one store. Use one object per process: closing any other handle of the file frees all."""
 
     def __init__(self, store: Path, key: str) -> None:
         self.key = key
+        self._held: set[int] = set()
         self._descriptor: int | None = None
         if fcntl is None:
             return
@@ -45,23 +50,24 @@ class Claims:
 
     def _place(self, item: bytes) -> int:
         digest = hashlib.blake2b(item, digest_size=8, key=self.key.encode()).digest()
-        return int.from_bytes(digest, "little") >> 2  # offsets are signed 64-bit numbers
+        return int.from_bytes(digest, "little") % PLACES
 
     def take(self, item: bytes) -> bool:
         """Claim an input; False when another process has it."""
-        if self._descriptor is None:
+        place = self._place(item)
+        if self._descriptor is None or place in self._held:
             return True
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._place(item))
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except (BlockingIOError, PermissionError):
             return False
         except OSError:
             return True  # a file system without locks: work twice rather than not at all
+        self._held.add(place)
         return True
 
-    def release(self, items: Sequence[bytes]) -> None:
-        """Give claims back."""
-        if self._descriptor is None:
-            return
-        for item in items:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._place(item))
+    def release(self) -> None:
+        """Give all claims back."""
+        if self._descriptor is not None and self._held:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, PLACES, 0)
+        self._held.clear()

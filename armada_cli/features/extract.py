@@ -102,7 +102,7 @@ def extract(
                     if mine:
                         new += store.put(identity, mine, call([values[item] for item in mine]))
                 finally:
-                    claims.release(batch)
+                    claims.release()
                 bar.advance(len(batch), computed=len(mine))
                 todo = others
                 if todo and not batch:  # everything left is in the hands of other processes

@@ -234,17 +234,30 @@ def read_tensors(path: Path, what: str, hint: str) -> tuple[dict[str, np.ndarray
     from safetensors.numpy import load_file
 
     try:
-        with path.open("rb") as stream:
-            head = stream.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-            if not 2 <= length <= min(100_000_000, path.stat().st_size):
-                raise ValueError("its header is cut short")
-            metadata = json.loads(stream.read(length)).get("__metadata__", {})
+        metadata = read_metadata(path)
         return load_file(path), metadata
     except OSError as error:
         raise UserError(f"{path}: {what} cannot be read ({error.strerror})", hint) from None
     except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path}: is damaged or not a safetensors file ({' '.join(str(error).split())})", hint) from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; imports nothing.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no safetensors file.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 2 <= length <= min(100_000_000, path.stat().st_size):
+            raise ValueError("its header is cut short")
+        header = json.loads(stream.read(length))
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict):
+        raise ValueError("its header is not a safetensors header")
+    return metadata
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
@@ -267,7 +280,7 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})", "Free some space or name another place") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror})", "Free some space, or name another place") from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

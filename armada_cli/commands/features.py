@@ -1,0 +1,281 @@
+"""`armada features`: what the feature store holds, and how to fill, check, empty and carry it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from armada_cli.commands import Command, environment_options, json_option, load_catalog, recipe_argument, set_option
+from armada_cli.contracts import Environment
+from armada_cli.errors import UserError
+from armada_cli.features.store import Entry, FeatureStore
+
+
+@click.group("features")
+def command() -> None:
+    """List, build, verify, prune, export and import teacher features.
+
+    Every vector a teacher makes is kept in RUNS/features.db, once per text; what training reads, reduced and standardised,
+    is in RUNS/features/.
+    """
+
+
+def _selection(function: Command) -> Command:
+    """Add ``--teacher`` and ``--identity``, which choose among what is stored."""
+    teacher = click.option(
+        "--teacher", "teachers", metavar="NAME", multiple=True, help="Every identity of this teacher. Repeatable."
+    )
+    identity = click.option("--identity", "keys", metavar="KEY", multiple=True, help="This identity (see list). Repeatable.")
+    return teacher(identity(function))
+
+
+@command.command("list")
+@json_option
+@environment_options
+def list_(environment: Environment, as_json: bool) -> None:
+    """Show the stored teachers: identity, rows, width, size, and when they were last added to."""
+    with FeatureStore.of(environment) as store:
+        entries = store.entries()
+    if as_json:
+        records = [
+            {
+                "identity": entry.key,
+                "teacher": entry.teacher,
+                "rows": entry.rows,
+                "width": entry.width,
+                "bytes": entry.size,
+                "updated": _when(entry),
+                "description": entry.identity,
+            }
+            for entry in entries
+        ]
+        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        return
+    from armada_cli.commands import on_terminal
+    from armada_cli.commands.tables import print_table
+
+    if not entries and on_terminal():
+        click.echo(f"{environment.runs / 'features.db'} holds no features yet: `armada features build RECIPE` makes them.")
+        return
+    rows = [
+        [entry.teacher, entry.key, str(entry.rows), str(entry.width or ""), _bytes(entry.size), _when(entry), _options(entry)]
+        for entry in entries
+    ]
+    print_table("Features", ["teacher", "identity", "rows", "width", "size", "updated", "options"], rows)
+
+
+@command.command("build")
+@recipe_argument
+@set_option
+@environment_options
+def build(recipe: str, overrides: tuple[str, ...], environment: Environment) -> None:
+    """Represent all texts that RECIPE needs and have no vector yet; train nothing."""
+    from armada_cli.execution.conduct import training_split
+    from armada_cli.features.prepare import represent
+    from armada_cli.plan import make_plan
+    from armada_cli.recipe.loader import load_recipe
+
+    plan = make_plan(load_recipe(recipe, load_catalog(), environment, overrides), environment)
+    if not plan.feature_jobs:
+        click.echo("No method of this recipe needs a teacher.")
+    for job in plan.feature_jobs.values():
+        inputs = training_split(job, environment).teacher_inputs
+        prepared, report = represent(job.teacher.registered, job.teacher.options, environment, inputs, job.features)
+        new = report.new if report else 0
+        rate = f" in {report.seconds:.1f} s ({new / report.seconds:.1f}/s)" if report and new else ""
+        kept = (
+            f" ({prepared.reduction}, {100 * prepared.explained:.1f} % of the variance)"
+            if prepared.explained is not None
+            else ""
+        )
+        click.echo(
+            f"{job.teacher.title} on {job.task.title}: {len(set(inputs))} texts, {new} new{rate}; "
+            f"h_t [{prepared.rows}, {prepared.width}]{kept}, {prepared.path}"
+        )
+
+
+@command.command("verify")
+@environment_options
+@click.pass_context
+def verify(ctx: click.Context, environment: Environment) -> None:
+    """Check every stored vector and every prepared file. Damaged ones are dropped, and made again when they are needed.
+
+    Exit status 1 when something was damaged.
+    """
+    from armada_cli.features.prepare import load_prepared
+
+    total = bad = 0
+    with FeatureStore.of(environment) as store:
+        for entry in store.entries():
+            good, damaged = store.verify(entry.key)
+            total += good + len(damaged)
+            bad += len(damaged)
+            if damaged:
+                store.remove(entry.key, damaged)
+                click.echo(f"{entry.teacher} {entry.key}: {len(damaged)} of {good + len(damaged)} vectors are damaged")
+    files = sorted((environment.runs / "features").glob("*.safetensors"))
+    broken = 0
+    for path in files:
+        try:
+            load_prepared(path)
+        except UserError as error:
+            broken += 1
+            click.echo(error.what)
+            path.unlink(missing_ok=True)
+    click.echo(f"{_count(total, 'vector')} and {_count(len(files), 'prepared file')} checked, {bad + broken} damaged")
+    if bad or broken:
+        click.echo("What is damaged was dropped; the next run computes it again.")
+        ctx.exit(1)
+
+
+@command.command("prune")
+@_selection
+@click.option("--keep", "recipes", metavar="RECIPE", multiple=True, help="All that this recipe does not use. Repeatable.")
+@click.option("--all", "everything", is_flag=True, help="Everything.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@environment_options
+def prune(
+    teachers: tuple[str, ...],
+    keys: tuple[str, ...],
+    recipes: tuple[str, ...],
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    environment: Environment,
+) -> None:
+    """Remove stored vectors, with the prepared files made of them."""
+    if not (teachers or keys or recipes or everything):
+        raise UserError("nothing was chosen to be removed", "Name --teacher, --identity or --keep RECIPE, or say --all")
+    with FeatureStore.of(environment) as store:
+        entries = store.entries()
+        chosen = entries if everything else _choose(entries, teachers, keys) if teachers or keys else entries
+        used = {key for recipe in recipes for key in _used(recipe, environment)}
+        chosen = [entry for entry in chosen if entry.key not in used]
+        files = [path for path, key in _prepared(environment) if key in {entry.key for entry in chosen}]
+        for entry in chosen:
+            click.echo(
+                f"{entry.teacher} {entry.key}: {_count(entry.rows, 'vector')}, {_bytes(entry.size)}  {_options(entry)}".rstrip()
+            )
+        rows, size = sum(entry.rows for entry in chosen), sum(entry.size for entry in chosen)
+        summary = f"{_count(rows, 'vector')} ({_bytes(size)}) and {_count(len(files), 'prepared file')}"
+        if not chosen:
+            click.echo("There is nothing to remove.")
+            return
+        if dry_run:
+            click.echo(f"Would remove {summary}.")
+            return
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UserError(
+                    f"would remove {summary}, and nobody is there to be asked", "Add --yes, or look first with --dry-run"
+                )
+            click.confirm(f"Remove {summary}?", abort=True)
+        for entry in chosen:
+            store.remove(entry.key)
+        for path in files:
+            path.unlink(missing_ok=True)
+        store.compact()
+    click.echo(f"Removed {summary}.")
+
+
+@command.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_selection
+@environment_options
+def export(file: Path, teachers: tuple[str, ...], keys: tuple[str, ...], environment: Environment) -> None:
+    """Write stored vectors to FILE.safetensors, all or the chosen ones, for `import` on another machine."""
+    from armada_cli.features.carry import export_vectors
+
+    with FeatureStore.of(environment) as store:
+        entries = store.entries()
+        chosen = _choose(entries, teachers, keys) if teachers or keys else entries
+        for item in export_vectors(store, [entry.key for entry in chosen], file):
+            click.echo(f"{item.teacher} {item.key}: {_count(item.rows, 'vector')}, {item.width} wide")
+    click.echo(f"Written to {file} ({_bytes(file.stat().st_size)}).")
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@environment_options
+def import_(file: Path, environment: Environment) -> None:
+    """Add the vectors of FILE.safetensors, as `export` wrote it, to the store. The whole file is checked first."""
+    from armada_cli.features.carry import import_vectors
+
+    with FeatureStore.of(environment) as store:
+        for item in import_vectors(store, file):
+            click.echo(f"{item.teacher} {item.key}: {_count(item.rows, 'vector')}, {item.width} wide, {item.new} new")
+
+
+def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ...]) -> list[Entry]:
+    """The entries that were named; a key may be shortened to its first four digits or more."""
+    from armada_cli.catalog import did_you_mean
+
+    chosen = []
+    for name in teachers:
+        found = [entry for entry in entries if entry.teacher == name]
+        if not found:
+            near = did_you_mean(name, {entry.teacher for entry in entries})
+            raise UserError(
+                f"the store has nothing of a teacher {name!r}", near[:1].upper() + near[1:] or "See: armada features list"
+            )
+        chosen += found
+    for key in keys:
+        found = [entry for entry in entries if entry.key == key or (len(key) >= 4 and entry.key.startswith(key))]
+        if len(found) != 1:
+            count = "no" if not found else f"{len(found)}"
+            raise UserError(f"{count} stored identities match {key!r}", "See: armada features list")
+        chosen += found
+    return list({entry.key: entry for entry in chosen}.values())
+
+
+def _used(recipe: str, environment: Environment) -> set[str]:
+    """Keys of the teacher identities that a recipe uses."""
+    from armada_cli.plan import make_plan
+    from armada_cli.recipe.loader import load_recipe
+
+    plan = make_plan(load_recipe(recipe, load_catalog(), environment), environment)
+    return {job.identity_key for job in plan.feature_jobs.values()}
+
+
+def _prepared(environment: Environment) -> list[tuple[Path, str]]:
+    """Prepared files with the key of the teacher identity they were made of; damaged ones are left to `verify`."""
+    from armada_cli.features.prepare import read_metadata
+    from armada_cli.features.store import identity_key
+
+    found = []
+    for path in sorted((environment.runs / "features").glob("*.safetensors")):
+        try:
+            identity = json.loads(read_metadata(path).get("teacher", ""))
+        except (OSError, ValueError):
+            continue
+        found.append((path, identity_key(identity)))
+    return found
+
+
+def _options(entry: Entry) -> str:
+    """What tells two identities of one teacher apart, on one line."""
+    options = entry.identity.get("options")
+    if not isinstance(options, dict):
+        return ""
+    return " ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _when(entry: Entry) -> str:
+    return datetime.fromtimestamp(entry.updated).astimezone().isoformat(" ", timespec="seconds") if entry.updated else ""
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,37 @@
+"""What a recipe says about vectors that exist already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from armada_cli import Environment, option
+
+SUFFIXES = (".safetensors", ".npy")
+
+
+@dataclass(frozen=True)
+class PrecomputedOptions:
+    """Options of `precomputed`."""
+
+    path: str = option(
+        help="File of vectors: .safetensors with a tensor `features` [n, width], or .npy of that shape", path=True
+    )
+    ids: str = option(
+        "",
+        "File with the text of each row, in row order: .jsonl (strings, or objects with a field `text`) or plain text, one a "
+        "line; not needed where the .safetensors has a metadata entry `ids`, a JSON list of texts",
+        path=True,
+    )
+
+    def problems(self, environment: Environment) -> Iterator[str]:
+        vectors = Path(self.path)
+        if vectors.suffix not in SUFFIXES:
+            yield f"path {self.path!r} is neither .safetensors nor .npy"
+        elif not vectors.is_file():
+            yield f"path {self.path!r} is no file"
+        if self.ids and not Path(self.ids).is_file():
+            yield f"ids {self.ids!r} is no file"
+        if vectors.suffix == ".npy" and not self.ids:
+            yield "a .npy file says nothing about its rows; name the file of their texts with `ids`"
