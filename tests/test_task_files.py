@@ -40,21 +40,21 @@ def save_lines(name: str, rows: list[Any]) -> str:
     return save(name, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def files(train: str = "reviews.csv", **options: Any) -> Files:
-    return Files(FilesOptions(train=train, **options), Environment())
+def files(file: str = "reviews.csv", **options: Any) -> Files:
+    return Files(FilesOptions(file=file, **options), Environment())
 
 
-def message(train: str = "reviews.csv", **options: Any) -> str:
+def message(file: str = "reviews.csv", **options: Any) -> str:
     """The line a user sees when the task is loaded."""
     with pytest.raises(UserError) as caught:
-        files(train, **options).split("train")
+        files(file, **options).split("train")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def problems(train: str = "reviews.csv", **options: Any) -> list[str]:
+def problems(file: str = "reviews.csv", **options: Any) -> list[str]:
     """The lines `armada check` has for these options."""
-    return list(FilesOptions(train=train, **options).problems(Environment()))
+    return list(FilesOptions(file=file, **options).problems(Environment()))
 
 
 def numbered(rows: int) -> str:
@@ -461,29 +461,45 @@ def test_f1_of_three_classes_is_refused():
 def test_check_finds_what_can_be_found_without_reading_rows():
     save("reviews.csv", GOOD)
     assert problems() == []
-    assert problems("review.csv") == ["train: review.csv: no such file; Did you mean 'reviews.csv'?"]
-    assert problems(text="body") == ["train: reviews.csv:1: no column 'body'; The columns are 'text', 'label'"]
+    assert problems("review.csv") == ["file: review.csv: no such file; Did you mean 'reviews.csv'?"]
+    assert problems(text="body") == ["file: reviews.csv:1: no column 'body'; The columns are 'text', 'label'"]
     assert problems(validation="other.csv") == [
         "validation: other.csv: no such file; The tables in that folder are 'reviews.csv'"
     ]
     assert problems(validation="./reviews.csv") == [
-        "validation: it is the training file; leave it out to keep a part of train back"
+        "validation: it is the training file; leave it out to keep a part of that back"
     ]
     assert problems(target="regression", metric="accuracy") == [
         "metric: 'accuracy' does not fit target 'regression'; choose pearson or spearman"
     ]
     assert problems(text2="text") == ["text2: column 'text' is already used as text; name another"]
     assert problems(encoding="utf-9") == [
-        "train: encoding: 'utf-9' is not an encoding of text that Python knows; Try utf-8, cp1252 or utf-16"
+        "encoding: 'utf-9' is not an encoding of text that Python knows; Try utf-8, cp1252 or utf-16"
     ]
-    assert problems(delimiter="ab") == ['train: delimiter: \'ab\' is not one character; Give e.g. ";" or "\\t"']
+    assert problems(delimiter="ab") == ['delimiter: \'ab\' is not one character; Give e.g. ";" or "\\t"']
+
+
+def test_a_recipe_names_a_table_and_is_told_where_it_is_wrong():
+    def check(line: str) -> tuple[int, str]:
+        save("mine.yaml", f"student: bert-6l\ntasks:\n  - {line}\nmethods: [undistilled]\n")
+        code = "import sys; from armada_cli.main import main; sys.argv[1:] = ['check', 'mine.yaml']; main()"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    save("reviews.csv", GOOD)
+    status, told = check("{name: files, file: reviews.csv, train: {epochs: 1}, limit: {train: 3}}")
+    assert (status, "no problems" in told) == (0, True), told
+    status, told = check("{name: files, file: reviews.csv, text: body}")
+    assert status == 2
+    assert "reviews.csv:1: no column 'body'" in told
+    assert told.startswith("mine.yaml:3:")
 
 
 def test_another_content_is_another_identity_and_another_place_is_not():
     card = armada_tasks()[0]
 
-    def identity(train: str) -> Any:
-        return card.identity(FilesOptions(train=train), Environment())
+    def identity(file: str) -> Any:
+        return card.identity(FilesOptions(file=file), Environment())
 
     save("reviews.csv", GOOD)
     before = identity("reviews.csv")
@@ -496,7 +512,7 @@ def test_another_content_is_another_identity_and_another_place_is_not():
 
 def test_the_kind_follows_the_target():
     card = armada_tasks()[0]
-    assert card.kind(FilesOptions(train="a.csv", target="multilabel")) == "multilabel"
+    assert card.kind(FilesOptions(file="a.csv", target="multilabel")) == "multilabel"
 
 
 def test_reading_a_table_imports_nothing_heavy():
@@ -504,7 +520,7 @@ def test_reading_a_table_imports_nothing_heavy():
     code = (
         "import sys; from armada_cli import Environment; from armada_task_files.options import FilesOptions; "
         "from armada_task_files.task import Files; "
-        "assert len(Files(FilesOptions(train='reviews.csv'), Environment()).split('train')) == 4; "
+        "assert len(Files(FilesOptions(file='reviews.csv'), Environment()).split('train')) == 4; "
         "print(sorted({'numpy', 'pandas', 'pyarrow', 'torch', 'sklearn', 'scipy', 'datasets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,7 +1,7 @@
 """A user's own table as a task: CSV, TSV, JSONL or Parquet; classification, regression or multi-label.
 
 tasks:
-  - {name: files, train: reviews.csv, text: body, label: stars, target: regression}
+  - {name: files, file: reviews.csv, text: body, label: stars, target: regression}
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ class FilesOptions:
         published, group: the paper has no such task.
     """
 
-    train: str = option(help="The table to train on: .csv, .tsv, .jsonl or .parquet", path=True)
-    validation: str | None = option(None, "The table to validate on; without one, a part of train is kept back", path=True)
+    # Not "train": beside a task a recipe's `train:` holds training settings.
+    file: str = option(help="The table to train on: .csv, .tsv, .jsonl or .parquet", path=True)
+    validation: str | None = option(None, "The table to validate on; without one, a part of `file` is kept back", path=True)
     validation_share: float = option(0.2, "That part's share, when there is no validation table", above=0, below=1)
     seed: int = option(0, "Which rows are kept back", minimum=0)
     text: str = option("text", "Column of the text")
@@ -87,12 +88,15 @@ class FilesOptions:
                 return
         if self.target == "multilabel" and not self.separator:
             yield "separator: it is empty; give the character between two labels"
-        if self.validation is not None and os.path.realpath(self.validation) == os.path.realpath(self.train):
-            yield "validation: it is the training file; leave it out to keep a part of train back"
-        for key, path in (("train", self.train), ("validation", self.validation)):
+        if self.validation is not None and os.path.realpath(self.validation) == os.path.realpath(self.file):
+            yield "validation: it is the training file; leave it out to keep a part of that back"
+        for key, path in (("file", self.file), ("validation", self.validation)):
             if path is None:
                 continue
             try:
                 table.check_header(path, self.columns, self.format)
             except UserError as error:
-                yield f"{key}: {error.what}; {error.hint}"
+                own = error.what.partition(":")[0] in ("encoding", "delimiter")
+                yield f"{error.what}; {error.hint}" if own else f"{key}: {error.what}; {error.hint}"
+                if own:
+                    return

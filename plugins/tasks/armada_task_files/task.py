@@ -67,7 +67,7 @@ class Files(Task):
         if self._splits:
             return
         options = self.options
-        table = read(options.train, options.columns, options.format)
+        table = read(options.file, options.columns, options.format)
         texts, targets = _cells(table, options)
         self._labels = _label_names(table, targets, options)
         training = Split(texts, _numbered(table, targets, self._labels, options), [" ".join(text) for text in texts])
@@ -87,7 +87,7 @@ class Files(Task):
         both = [row for row, text in enumerate(validation.texts) if _key(text) in known]
         if both:
             self.notes.append(
-                f"{table.path}: {len(both)} of {len(validation)} texts are in {self.options.train} too "
+                f"{table.path}: {len(both)} of {len(validation)} texts are in {self.options.file} too "
                 f"(the first is at {table.place(both[0])}), so scores will flatter. Remove them from one of the files"
             )
 
