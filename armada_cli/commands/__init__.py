@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from armada_cli.contracts import KINDS, Environment
+from armada_cli.errors import UserError
 
 if TYPE_CHECKING:
     from armada_cli.catalog import Catalog
@@ -121,7 +122,7 @@ class KindType(click.ParamType):
         if kind is None:
             near = did_you_mean(value, self.words)
             hint = near[0].upper() + near[1:] if near else f"Known are {', '.join(self.words)}"
-            raise click.UsageError(f"unknown kind {value!r}. {hint}", ctx)
+            raise UserError(f"unknown kind {value!r}", hint)
         return kind
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -134,12 +135,12 @@ class ComponentNameType(click.ParamType):
     name = "name"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from armada_cli.recipe.shipped import shipped_recipes
-
         kind = singular(str(ctx.params.get("kind") or ""))
         if kind is None:
             return []
-        names = list(shipped_recipes()) if kind == "recipe" else load_catalog(warn=False).names(kind)
+        if kind == "recipe":
+            return RecipeType().shell_complete(ctx, param, incomplete)
+        names = load_catalog(warn=False).names(kind)
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from armada_cli.commands import json_option, load_catalog, on_terminal
+from armada_cli.contracts import KINDS
 
 if TYPE_CHECKING:
     from armada_cli.catalog import Plugin
@@ -28,18 +29,13 @@ def command(as_json: bool) -> None:
         return
     from armada_cli.commands.tables import print_table
 
-    rows = [
-        [
-            record["plugin"],
-            f"{record['distribution']} {record['version']}",
-            record["module"],
-            f"{record['milliseconds']:.1f} ms",
-            record["state"],
-            record["error"] or _brings(record["registers"]),
-        ]
-        for record in records
-    ]
-    print_table("Plugins", ["plugin", "distribution", "entry point", "load", "state", "registers"], rows)
+    rows = []
+    for record in records:
+        who = [f"{record['distribution']} {record['version']}", record["module"]]
+        how = [f"{record['milliseconds']:.1f} ms", record["state"], record["error"] or _brings(record["registers"])]
+        # on a terminal of 80 columns the long names stand under each other
+        rows.append([record["plugin"], "\n".join(who), *how] if on_terminal() else [record["plugin"], *who, *how])
+    print_table("Plugins", ["plugin", "distribution, entry point", "load", "state", "registers"], rows)
     broken = sum(record["state"] == "broken" for record in records)
     if broken and on_terminal():
         click.echo(f"{broken} broken; `armada plugins --json` has the whole messages.")
@@ -63,4 +59,4 @@ def _brings(registers: list[dict[str, str]]) -> str:
     kinds: dict[str, list[str]] = {}
     for item in registers:
         kinds.setdefault(item["kind"], []).append(item["name"])
-    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+    return "; ".join(f"{kind}: {', '.join(kinds[kind])}" for kind in KINDS if kind in kinds)
