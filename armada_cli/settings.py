@@ -28,6 +28,9 @@ class Train:
         choices=("auto", "float32", "bf16"),
     )
     select: str = option("last", "Which epoch's scores count: last, or best on validation", choices=("last", "best"))
+    evaluate: str = option(
+        "epoch", "Score the validation split after every epoch, or once at the end", choices=("epoch", "end")
+    )
     log_every: int = option(20, "Steps between two measurements of the loss terms", minimum=1)
 
 

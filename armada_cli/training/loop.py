@@ -132,8 +132,9 @@ class Loop:
             self.progress("training", step + 1, self.steps, f"loss {loss:.3f}")
             done = step + 1
             if inside == per_epoch - 1:
-                with self._timed("evaluation"):
-                    self._evaluate(epoch + 1)
+                if self.train.evaluate == "epoch" or self.train.select == "best" or done == self.steps:
+                    with self._timed("evaluation"):
+                        self._evaluate(epoch + 1)
                 self._save(done)
                 written = time.monotonic()
             elif time.monotonic() - written > CHECKPOINT_SECONDS:
