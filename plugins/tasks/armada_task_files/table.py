@@ -418,7 +418,6 @@ def _read_jsonl(path: str, text: str, columns: Sequence[str]) -> Table:
 def _read_parquet(path: str, columns: Sequence[str]) -> Table:
     if not _bytes(path, 4).startswith(b"PAR1"):
         raise UserError(f"{path}: not a Parquet file", "Write it again, or name a .csv, .tsv or .jsonl file")
-    import pyarrow
     import pyarrow.parquet
 
     try:
@@ -431,7 +430,9 @@ def _read_parquet(path: str, columns: Sequence[str]) -> Table:
             raise _no_column(path, missing, names)
         loaded = pyarrow.parquet.read_table(path, columns=list(dict.fromkeys(columns)), partitioning=None)
         values = {name: loaded.column(name).to_pylist() for name in columns}
-    except (pyarrow.ArrowException, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damage surfaces as whatever type the damaged part leads to, a UnicodeDecodeError for one
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: damaged, or of a type that is not read here ({reason})", "Write the file again") from None
     return Table(path, values, list(range(1, loaded.num_rows + 1)), "row")
