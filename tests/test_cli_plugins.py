@@ -14,7 +14,6 @@ import pytest
 from distributions import write_distribution, write_kitchen
 
 HOOK = "from armada_cli import Component, NoOptions, hookimpl\n"
-WARNING = "armada: plugin '{plugin}' of {distribution} 1.0 is skipped: {cause}\n"
 
 
 @pytest.fixture
@@ -151,38 +150,47 @@ def test_a_recipe_is_shown_as_it_is_written(armada, tmp_path):
     assert (record["name"], record["title"], record["summary"], record["text"]) == ("lunch", "Lunch", "For two", text)
 
 
-@pytest.mark.parametrize(
-    ("source", "cause"),
-    [
-        ("import no_such_module_here\n", "ModuleNotFoundError: No module named 'no_such_module_here'"),
-        ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines"),
-        ("import sys\nsys.exit('leaving')\n", "SystemExit: leaving"),
-        ("def broken(:\n", "SyntaxError: "),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    raise ValueError('no bells')\n", "ValueError: no bells"),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    return {'bell': 1}\n", "TypeError: armada_teachers() must return a list of Component, got dict"),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    return ['bell']\n", "TypeError: armada_teachers() must return a list of Component, got a list with str"),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    return None\n", "TypeError: armada_teachers() must return a list of Component, got NoneType"),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('Bell!', '', 'a:B')]\n", "ValueError: component name 'Bell!' is not lower-case words joined by hyphens"),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('bell', '', 'a.B')]\n", "ValueError: target 'a.B' of 'bell' is not of the form 'package.module:Class'"),
-        (HOOK + "@hookimpl\ndef armada_techers():\n    return []\n", "PluginValidationError: unknown hook 'armada_techers' in plugin "),
-        (HOOK + "@hookimpl\ndef armada_teachers(config):\n    return []\n", "PluginValidationError: Plugin 'armada-broken:bad' for hook 'armada_teachers' "),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('bell', '', 'a:B')] * 2\n", "ValueError: it registers 'bell' twice"),
-        (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('bell', '', 'a:B', requires_armada=999)]\n", "ValueError: 'bell' is written for contract 999, this armada has "),
-    ],
-)  # fmt: skip
-def test_a_broken_plugin_is_one_line_and_stops_nothing_else(armada, tmp_path, kitchen, source, cause):
-    broken = write_distribution(tmp_path / "broken", "armada-broken", {"armada_bad": source}, {"bad": "armada_bad"})
+# fmt: off
+BROKEN = (
+    ("import no_such_module_here\n", "ModuleNotFoundError: No module named 'no_such_module_here'"),
+    ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines"),
+    ("import sys\nsys.exit('leaving')\n", "SystemExit: leaving"),
+    ("def broken(:\n", "SyntaxError: "),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    raise ValueError('no bells')\n", "ValueError: no bells"),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    return {'bell': 1}\n", "TypeError: armada_teachers() must return a list of Component, got dict"),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    return ['bell']\n", "TypeError: armada_teachers() must return a list of Component, got a list with str"),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    return None\n", "TypeError: armada_teachers() must return a list of Component, got NoneType"),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('Bell!', '', 'a:B')]\n", "ValueError: component name 'Bell!' is not lower-case words joined by hyphens"),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('bell', '', 'a.B')]\n", "ValueError: target 'a.B' of 'bell' is not of the form 'package.module:Class'"),
+    (HOOK + "@hookimpl\ndef armada_techers():\n    return []\n", "PluginValidationError: unknown hook 'armada_techers' in plugin "),
+    (HOOK + "@hookimpl\ndef armada_teachers(config):\n    return []\n", "PluginValidationError: Plugin 'armada-broken:{name}' for hook 'armada_teachers' "),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('bell', '', 'a:B')] * 2\n", "ValueError: it registers 'bell' twice"),
+    (HOOK + "@hookimpl\ndef armada_teachers():\n    return [Component('bell', '', 'a:B', requires_armada=999)]\n", "ValueError: 'bell' is written for contract 999, this armada has "),
+)
+# fmt: on
+"""Source of a module, and how the line about it goes on."""
+
+
+def test_each_broken_plugin_is_one_line_and_stops_nothing_else(armada, tmp_path, kitchen):
+    modules = {f"armada_bad_{number}": source for number, (source, _) in enumerate(BROKEN)}
+    entries = {f"bad-{number:02d}": module for number, module in enumerate(modules)}
+    broken = write_distribution(tmp_path / "broken", "armada-broken", modules, entries)
     status, output, errors = armada("list", "teachers", path=(broken, kitchen))
     assert status == 0
     assert "bell\tThe bell\taudio\tkitchen (armada-kitchen)" in output.splitlines()
-    assert errors.startswith(WARNING.format(plugin="bad", distribution="armada-broken", cause=cause).rstrip("\n"))
-    assert errors.count("\n") == 1
-    _, output, errors = armada("plugins", "--json", path=(broken, kitchen))
-    record = next(item for item in json.loads(output) if item["plugin"] == "bad")
-    assert errors == ""
-    assert (record["distribution"], record["version"], record["module"]) == ("armada-broken", "1.0", "armada_bad")
-    assert (record["state"], record["registers"]) == ("broken", [])
-    assert record["error"].startswith(cause)
+    lines = errors.splitlines()
+    assert len(lines) == len(BROKEN)
+    for name, line, (_, cause) in zip(entries, lines, BROKEN, strict=True):
+        assert line.startswith(f"armada: plugin {name!r} of armada-broken 1.0 is skipped: {cause.format(name=name)}")
+    status, output, errors = armada("plugins", "--json", path=(broken, kitchen))
+    assert (status, errors) == (0, "")
+    records = {item["plugin"]: item for item in json.loads(output)}
+    assert records["kitchen"]["state"] == "ok"
+    for (name, module), (_, cause) in zip(entries.items(), BROKEN, strict=True):
+        record = records[name]
+        assert (record["distribution"], record["version"], record["module"]) == ("armada-broken", "1.0", module)
+        assert (record["state"], record["registers"]) == ("broken", [])
+        assert record["error"].startswith(cause.format(name=name))
 
 
 def test_an_entry_point_without_a_module_is_told_by_name(armada, tmp_path):
