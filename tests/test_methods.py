@@ -1,0 +1,231 @@
+"""What a method's terms are, and what they move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from armada_cli import Batch, Problem, Setup, StudentOutput
+from armada_cli.losses import CosineOptions, DistanceOptions
+from armada_cli.losses.cosine import Cosine
+from armada_cli.losses.euclid import Euclid
+from armada_cli.methods import ArmadaOptions, KDOptions, ParameterMatchedOptions
+from armada_cli.methods.armada import Armada
+from armada_cli.methods.kd import KD
+from armada_cli.methods.parameter_matched import ParameterMatched
+from armada_cli.methods.undistilled import Undistilled
+from armada_cli.settings import Train
+from armada_cli.training import scales
+from armada_cli.training.loop import measure
+from armada_cli.training.objective import logit_matching, task_loss
+from armada_cli.training.projection import TOLERANCE
+from armada_cli.training.seeds import stream
+
+ROWS, HIDDEN, WIDTH, CLASSES = 24, 10, 6, 3
+
+
+def setup(kind: str = "classification", seed: int = 0, logits: torch.Tensor | None = None) -> Setup:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(CLASSES, (ROWS,), generator=generator)
+    return Setup(
+        problem=Problem(kind, CLASSES, ("a", "b", "c")),
+        hidden=HIDDEN,
+        feature_width=WIDTH,
+        features=torch.nn.functional.one_hot(labels, WIDTH).float() + 0.1 * torch.randn(ROWS, WIDTH, generator=generator),
+        labels=labels,
+        seed=seed,
+        train=Train(batch_size=8, aligner_epochs=40),
+        losses=lambda choice: (
+            Cosine(CosineOptions(**_options(choice)))
+            if choice["name"] == "cosine"
+            else Euclid(DistanceOptions(**_options(choice)))
+        ),
+        stream=lambda name: stream(seed, name),
+        student_outputs=lambda role: logits if logits is not None else torch.zeros(ROWS, CLASSES),
+        steps=10,
+        learning_rate=lambda step: 1e-2,
+    )
+
+
+def _options(choice: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in choice.items() if key != "name"}
+
+
+def batch_of(made: Setup, n: int = 8) -> tuple[Batch, StudentOutput]:
+    rows = torch.arange(n)
+    assert made.features is not None
+    pooled = torch.randn(n, HIDDEN, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    head = torch.randn(HIDDEN, CLASSES, generator=torch.Generator().manual_seed(3))
+    return Batch(rows, made.labels[rows], made.features[rows], step=0), StudentOutput(pooled @ head, pooled)
+
+
+def armada(made: Setup, **options: Any) -> Armada:
+    return Armada(ArmadaOptions(**{"hidden": 12, **options}), made)
+
+
+def test_armada_has_the_five_terms_of_the_method_with_the_papers_weights() -> None:
+    made = setup()
+    method = armada(made, alpha=0.25, beta=0.5, gamma=2.0)
+    weights = {term.name: term.weight for term in method.terms(*batch_of(made))}
+    assert weights == {"task": 0.75, "output": 0.25, "auxiliary task": 1.5, "auxiliary output": 0.5, "manifold": 0.5}
+
+
+def test_the_terms_are_the_equations() -> None:
+    made = setup()
+    method = armada(made, tau=3.0)
+    batch, output = batch_of(made)
+    values = {term.name: term.value for term in method.terms(batch, output)}
+    t = method.aligner(batch.features)
+    p_s, aux_s = method.heads(output.pooled)
+    expected = {
+        "task": task_loss("classification", output.logits, batch.labels),
+        "output": logit_matching("classification", t.o, output.logits, 3.0),
+        "auxiliary task": task_loss("classification", aux_s, batch.labels),
+        "auxiliary output": logit_matching("classification", t.aux, aux_s, 3.0),
+        "manifold": Euclid(DistanceOptions())(t.p, p_s),
+    }
+    assert set(values) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(values[name], value, msg=name)
+
+
+def test_what_comes_from_the_aligner_is_detached_in_the_students_loss() -> None:
+    made = setup()
+    method = armada(made, aligner="frozen")
+    method.aligner.requires_grad_(True)  # frozen computes no loss of its own: any gradient here would be the student's
+    terms = method.terms(*batch_of(made))
+    sum(term.weight * term.value for term in terms).backward()  # type: ignore[union-attr]
+    assert all(p.grad is None for p in method.aligner.parameters())
+
+
+def test_the_aligner_learns_its_own_loss_and_nothing_of_the_students() -> None:
+    """Eq. 1: its gradient is that of L_T(o_ts) + gamma L_T(o_aux_ts), whatever the student does."""
+    made = setup()
+    method = armada(made, gamma=0.5)
+    batch, output = batch_of(made)
+    method.terms(batch, output)
+    found = {name: p.grad.clone() for name, p in method.aligner.named_parameters()}
+    method.aligner.zero_grad()
+    t = method.aligner(batch.features)
+    (task_loss("classification", t.o, batch.labels) + 0.5 * task_loss("classification", t.aux, batch.labels)).backward()
+    for name, p in method.aligner.named_parameters():
+        torch.testing.assert_close(found[name], p.grad, msg=name)
+
+
+def test_aligner_manifold_pulls_the_aligner_and_leaves_the_student_alone() -> None:
+    made = setup()
+    plain, pulled = armada(made), armada(made, aligner_manifold=True)
+    batch, output = batch_of(made)
+    plain.terms(batch, output)
+    pulled.terms(batch, output)
+    assert not torch.equal(plain.aligner.P.weight.grad, pulled.aligner.P.weight.grad)  # type: ignore[arg-type]
+    assert output.pooled.grad is None
+
+
+def test_pre_training_teaches_the_aligner_and_a_frozen_one_stays_as_drawn() -> None:
+    made = setup()
+    trained, frozen = armada(made), armada(made, aligner="frozen")
+    loss = trained.aligner_loss(trained.aligner(made.features), made.labels).item()
+    drawn = frozen.aligner.F[0].weight.clone()
+    trained.prepare()
+    frozen.prepare()
+    frozen.terms(*batch_of(made))
+    frozen.after_step(0)
+    assert trained.aligner_loss(trained.aligner(made.features), made.labels).item() < loss / 2
+    assert torch.equal(frozen.aligner.F[0].weight, drawn)
+    assert trained.aligner.P.defect() < TOLERANCE
+
+
+def test_fixed_projections_do_not_move() -> None:
+    made = setup()
+    method = armada(made, projection="fixed", projection_every=1)
+    before = method.heads.P.weight.clone(), method.aligner.P.weight.clone()
+    method.prepare()
+    sum(term.weight * term.value for term in method.terms(*batch_of(made))).backward()  # type: ignore[union-attr]
+    method.after_step(0)
+    assert torch.equal(before[0], method.heads.P.weight)
+    assert torch.equal(before[1], method.aligner.P.weight)
+
+
+def test_weights_of_zero_take_their_terms_away() -> None:
+    made = setup()
+    names = [term.name for term in armada(made, alpha=0.0, beta=0.0, gamma=0.0).terms(*batch_of(made))]
+    assert names == ["task"]
+
+
+def test_noise_changes_what_the_aligner_sees_and_depends_on_the_step_alone() -> None:
+    made = setup()
+    method = armada(made, noise=1.0, aligner="frozen")
+    batch, output = batch_of(made)
+    first, again = (method.terms(batch, output)[-1].value for _ in range(2))
+    batch.step = 1
+    later = method.terms(batch, output)[-1].value
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+
+
+def test_normalize_of_the_method_reaches_the_loss() -> None:
+    made = setup()
+    batch, output = batch_of(made)
+    plain = armada(made, aligner="frozen").terms(batch, output)[-1].value
+    rows = armada(made, aligner="frozen", normalize="rows").terms(batch, output)[-1].value
+    assert rows <= 2
+    assert not torch.equal(plain, rows)
+
+
+def test_parameter_matched_has_armadas_heads_drawn_from_the_same_stream_and_no_teacher() -> None:
+    made = setup()
+    matched = ParameterMatched(ParameterMatchedOptions(), made)
+    assert torch.equal(matched.heads.P.weight, armada(made).heads.P.weight)
+    assert [term.name for term in matched.terms(*batch_of(made))] == ["task", "auxiliary task"]
+
+
+def test_undistilled_is_the_tasks_loss_alone() -> None:
+    made = setup()
+    batch, output = batch_of(made)
+    (term,) = Undistilled(None, made).terms(batch, output)
+    assert term.task
+    torch.testing.assert_close(term.weight * term.value, task_loss("classification", output.logits, batch.labels))
+
+
+def test_kd_is_hintons_loss_with_the_divergence_per_example() -> None:
+    teacher = torch.randn(ROWS, CLASSES, generator=torch.Generator().manual_seed(9))
+    made = setup(logits=teacher)
+    method = KD(KDOptions(alpha=0.3, temperature=2.0), made)
+    batch, output = batch_of(made)
+    task, soft = method.terms(batch, output)
+    p, q = (teacher[:8] / 2).softmax(-1), (output.logits / 2).softmax(-1)
+    torch.testing.assert_close(soft.value, 4 * (p * (p.log() - q.log())).sum(-1).mean())
+    assert (task.weight, soft.weight) == (0.7, 0.3)
+
+
+def test_kd_of_a_perfect_match_is_zero() -> None:
+    made = setup()
+    _, output = batch_of(made, ROWS)
+    batch, _ = batch_of(made, ROWS)
+    method = KD(KDOptions(), setup(logits=output.logits.detach()))
+    assert method.terms(batch, output)[1].value.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_other_seeds_draw_other_heads() -> None:
+    assert not torch.equal(armada(setup(seed=0)).heads.P.weight, armada(setup(seed=1)).heads.P.weight)
+
+
+def test_a_term_that_outweighs_the_tasks_is_named_with_its_ratio_and_advice() -> None:
+    made = setup()
+    method = armada(made, beta=50.0)
+    batch, output = batch_of(made)
+    records = [{"step": step, "terms": measure(method.terms(batch, output), output.pooled)} for step in range(3)]
+    (line,) = [text for text in scales.warnings(records, {"manifold": 50.0}) if "manifold" in text]
+    ratio = records[0]["terms"]["manifold"][1] / records[0]["terms"]["task"][1]
+    assert f"{ratio:.1f} times as hard as the task's own loss" in line
+    assert f"try beta {50 / ratio:.2g}" in line
+
+
+def test_terms_in_balance_give_no_warning() -> None:
+    made = setup()
+    batch, output = batch_of(made)
+    records = [{"step": 0, "terms": measure(armada(made, beta=0.01, gamma=0.1).terms(batch, output), output.pooled)}]
+    assert scales.warnings(records, {}) == []
