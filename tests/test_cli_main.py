@@ -180,3 +180,62 @@ def test_the_completion_script_calls_armada(shell):
     found = armada("completion", shell)
     assert found.returncode == 0
     assert f"_ARMADA_COMPLETE={shell}_complete" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "expected"),
+    [
+        ([], {}, ("runs", None, False)),
+        ([], {"ARMADA_RUNS": "r", "ARMADA_DATA": "d", "HF_HUB_OFFLINE": "1"}, ("r", "d", True)),
+        (
+            ["--runs", "x", "--data", "y"],
+            {"ARMADA_RUNS": "r", "ARMADA_DATA": "d", "TRANSFORMERS_OFFLINE": "true"},
+            ("x", "y", True),
+        ),
+        ([], {"ARMADA_DATA": "", "HF_HUB_OFFLINE": "0"}, ("runs", None, False)),
+    ],
+)
+def test_the_environment_comes_from_options_then_variables_then_defaults(monkeypatch, arguments, variables, expected):
+    import click
+    from click.testing import CliRunner
+
+    from armada_cli.commands import environment_options
+
+    for name in ("ARMADA_RUNS", "ARMADA_DATA", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+
+    @click.command()
+    @environment_options
+    def command(environment):
+        click.echo(f"{environment.runs} {environment.data} {environment.offline}")
+
+    found = CliRunner().invoke(command, arguments, env=variables, catch_exceptions=False)
+    assert found.output.split() == [str(item) for item in expected]
+
+
+def test_check_tells_every_problem_with_status_2(tmp_path):
+    """Lines begin with file:line:column, so that an editor can jump there."""
+    if not _is_written("check"):
+        pytest.skip("`armada check` is not part of this checkout yet")
+    (tmp_path / "r.yaml").write_text("student: minilm-ofline\ntasks: cola\nmethods: [undistilled, {name: armada, beta: -1}]\n")
+    found = armada("check", "r.yaml", "--set", "train.epoch=1", cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.splitlines() == [
+        "r.yaml:1:10: unknown student: 'minilm-ofline'. Did you mean 'minilm-offline'?",
+        "r.yaml:3:45: methods.1.beta must be at least 0: '-1'. The default is 1",
+        "--set train.epoch=1: unknown key of train: 'epoch'. Did you mean 'epochs' or 'aligner_epochs'?",
+        "3 problems",
+    ]
+
+
+def test_check_of_a_sound_recipe_imports_nothing_heavy(tmp_path):
+    if not _is_written("check"):
+        pytest.skip("`armada check` is not part of this checkout yet")
+    script = (
+        "import sys\nfrom armada_cli.main import run\n"
+        "status = run(['check', 'r.yaml'])\n"
+        f"print('heavy:', status, sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)\n"
+    )
+    (tmp_path / "r.yaml").write_text("student: minilm-offline\ntasks: cola\nmethods: undistilled\n")
+    found = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert found.stderr.splitlines()[-1] == "heavy: 0 []"

@@ -140,7 +140,7 @@ class ComponentNameType(click.ParamType):
             return []
         if kind == "recipe":
             return RecipeType().shell_complete(ctx, param, incomplete)
-        names = load_catalog(warn=False).names(kind)
+        names = load_catalog(warn=False, strict=False).names(kind)
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 

@@ -30,7 +30,7 @@ def _read(path: Path, problems: Problems, chain: tuple[Path, ...]) -> tuple[str,
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}", "Check its permissions") from error
     if len(data) > MAX_BYTES:
         raise UserError(f"{file} is larger than a megabyte", "Is it a recipe?")
     source = decode(data, file, path.absolute().parent, problems.add)

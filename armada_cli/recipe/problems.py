@@ -61,7 +61,9 @@ class Problems:
         return bool(self.found)
 
     def raise_if_any(self) -> None:
-        """Raises: RecipeErrors, in the order of files and lines."""
+        """Raises: RecipeErrors, in the order of files and lines, overrides last."""
         if self.found:
             files = list(dict.fromkeys(problem.file for problem in self.found))
-            raise RecipeErrors(sorted(self.found, key=lambda item: (files.index(item.file), item.line, item.column)))
+            raise RecipeErrors(
+                sorted(self.found, key=lambda item: (not item.line, files.index(item.file), item.line, item.column))
+            )
