@@ -15,7 +15,7 @@ from armada_cli.errors import MissingPackage
 from armada_cli.execution import display
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
-from armada_cli.files import write_atomic, write_json
+from armada_cli.files import read_json, write_atomic, write_json
 from armada_cli.plan import FeatureJob, Plan, Trial, device_kind
 from armada_cli.runs import Runs
 
@@ -62,20 +62,22 @@ class Conduct:
             write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
         for trial in self.plan.everything:
             self._note_result(trial)
-        self._record()
         todo = [trial for trial in self.plan.everything if self.status.get(trial.id, ("", ""))[0] != "done"]
         needed = {trial.id for trial in todo if trial not in self.plan.dependencies}
         needed |= {other for trial in todo if trial.id in needed for other in trial.depends.values()}
         todo = [trial for trial in todo if trial.id in needed]
         failed: dict[str, str] = {}
         if todo:
+            self._record()
             try:
                 with self._stage("features"):
                     specs = self._with_features(todo)
                 with self._stage("trials"):
                     failed = self._trials(specs)
             finally:
-                self._record(finished=not failed and all(s == "done" for s, _ in self._trial_states()))
+                self._record()
+        elif not self._recorded_before():
+            self._record()
         return failed
 
     # -------------------------------------------------------------------------------------------------------- stages
@@ -157,21 +159,35 @@ class Conduct:
         for trial in self.plan.trials:
             yield self.status.get(trial.id, ("pending", ""))
 
-    def _record(self, finished: bool = False) -> None:
-        """Write ``run.json``, which the report reads."""
-        if not self.leads:
-            return
+    def _recorded_before(self) -> bool:
+        """Whether ``run.json`` tells of these very trials, all done: then its times and versions are those of the work."""
+        former = read_json(self.folder / "run.json")
+        if not isinstance(former, dict) or not former.get("finished"):
+            return False
+        names = ("recipe", "title", "summary", "trials", "dependencies")
+        return {name: former.get(name) for name in names} == {name: self._description()[name] for name in names}
+
+    def _description(self) -> dict[str, Any]:
         recipe = self.plan.recipe
-        record = {
+        return {
             "recipe": recipe.name,
             "title": recipe.title,
             "summary": recipe.summary,
+            "trials": describe(self.plan.trials, self.status, self.metrics),
+            "dependencies": describe(self.plan.dependencies, self.status, self.metrics),
+        }
+
+    def _record(self) -> None:
+        """Write ``run.json``, which the report reads."""
+        if not self.leads:
+            return
+        finished = all(state == "done" for state, _ in self._trial_states())
+        record = {
+            **self._description(),
             "started": self.started,
             "finished": datetime.now(UTC).isoformat(timespec="seconds") if finished else None,
             "smoke": False,
             "command": self.command,
-            "trials": describe(self.plan.trials, self.status, self.metrics),
-            "dependencies": describe(self.plan.dependencies, self.status, self.metrics),
             "provenance": {**self._provenance(), "stages": self.stages},
         }
         write_json(self.folder / "run.json", record)

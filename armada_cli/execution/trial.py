@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -283,9 +284,12 @@ def encode(student: Student, problem: Problem, split: Split) -> Encoded:
 
 def make_accelerator(train: Train, environment: Environment) -> Accelerator:
     """Device, precision and processes. On CPU a trial has one thread, so that its bits do not depend on the core count."""
+    precision = "bf16" if train.precision == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # it is the process's own and final otherwise; the next trial may want another
     accelerator = Accelerator(
         cpu=environment.device == "cpu" or (environment.device == "auto" and not torch.cuda.is_available()),
-        mixed_precision="bf16" if train.precision == "bf16" else "no",
+        mixed_precision=precision,
     )
     if accelerator.device.type == "cpu":
         torch.set_num_threads(1)
