@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from armada_cli.catalog import Registered
     from armada_cli.features.extract import ExtractionReport
-    from armada_cli.recipe.model import Features
+    from armada_cli.settings import Features
 
 FORMAT = "armada-features 1"
 

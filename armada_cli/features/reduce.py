@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.linalg import eigh
 
 Rows: TypeAlias = Callable[[], Iterator[np.ndarray]]
 """Called as often as a pass over the rows is needed; yields float32 [block, wide] in order."""
@@ -93,8 +94,6 @@ def fit_pca(rows: Rows, n: int, wide: int, width: int) -> Reduction:
     The sign of a component is fixed: its largest entry is positive. Directions whose variance is rounding noise of float32
     are dropped; one component always stays.
     """
-    from scipy.linalg import eigh
-
     center = np.zeros(wide)
     for block in rows():
         center += block.sum(axis=0, dtype=np.float64)
@@ -142,7 +141,8 @@ def project(rows: Rows, n: int, wide: int, width: int, seed: int) -> np.ndarray:
 
 
 def one_blas_thread() -> Any:
-    """A context in which BLAS uses one thread: sums over blocks then have one order."""
+    """A context in which BLAS uses one thread: sums over blocks then have one order. It reaches the libraries loaded before it
+    alone, and scipy brings a BLAS of its own: hence the import at the top of this file."""
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, user_api="blas")
