@@ -15,7 +15,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -124,7 +125,7 @@ class Pool:
         taken = {worker.number for worker in self._running}
         number = next(i for i in range(self.workers) if i not in taken)
         process = context.Process(target=serve, args=(theirs, settings, os.getpid()), daemon=True, name=f"armada-{number}")
-        with _threads_in_environment(self.threads):
+        with worker_variables(self.threads):
             process.start()
         theirs.close()
         worker = _Worker(number, process, ours)
@@ -180,21 +181,22 @@ def _death(code: int | None) -> str:
     return f"its worker ended with exit status {code}"
 
 
-class _threads_in_environment:
-    """Sets the thread count that a child reads when it imports torch."""
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
+"""Has glibc keep the tensors' memory: giving it back after every step costs 13,000 page faults a step, a tenth of the time."""
 
-    def __init__(self, threads: int | None) -> None:
-        self.threads = threads
-        self.old: dict[str, str | None] = {}
 
-    def __enter__(self) -> None:
-        if self.threads is not None:
-            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-                self.old[name] = os.environ.get(name)
-                os.environ[name] = str(self.threads)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.old.items():
+@contextmanager
+def worker_variables(threads: int | None) -> Iterator[None]:
+    """Sets what a child reads when it starts: the thread count for torch, and glibc's allocator settings."""
+    wanted = dict(MALLOC)
+    if threads is not None:
+        wanted |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    old = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in old.items():
             if value is None:
                 os.environ.pop(name, None)
             else:

@@ -10,7 +10,6 @@ from typing import Any
 from armada_cli.catalog import Registered
 from armada_cli.settings import Features, Train
 
-
 __all__ = ["Choice", "Features", "Recipe", "Train"]
 
 
