@@ -13,6 +13,11 @@ from armada_cli.errors import UserError
 
 
 def write_atomic(path: Path, text: str) -> None:
+    """`write_bytes_atomic` of a text as UTF-8."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old one or the whole new one, whatever happens in between.
 
     Raises:
@@ -21,11 +26,9 @@ def write_atomic(path: Path, text: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as stream:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
             temporary = Path(stream.name)
-            stream.write(text)
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # temporary files are private, these are ordinary results

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import catalog as catalogs
-from armada_cli.contracts import CONTRACT_VERSION, Environment, fingerprint
+from armada_cli.contracts import CONTRACT_VERSION, Environment, Split, fingerprint
 from armada_cli.errors import UserError
 from armada_cli.features.store import identity_key, teacher_identity
 from armada_cli.recipe.model import Choice, Recipe
@@ -38,6 +38,11 @@ class FeatureJob:
     @property
     def identity_key(self) -> str:
         return identity_key(self.identity)
+
+    def split(self, environment: Environment) -> Split:
+        """The rows of the training split that this job is about; loads the task."""
+        task = self.task.registered.component.load()(self.task.options, environment)
+        return task.split("train").limited(self.limit.get("train"), "train")
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,6 @@ def list_(environment: Environment, as_json: bool) -> None:
 @environment_options
 def build(recipe: str, overrides: tuple[str, ...], environment: Environment) -> None:
     """Represent all texts that RECIPE needs and have no vector yet; train nothing."""
-    from armada_cli.execution.conduct import training_split
     from armada_cli.features.prepare import represent
     from armada_cli.plan import make_plan
     from armada_cli.recipe.loader import load_recipe
@@ -83,7 +82,7 @@ def build(recipe: str, overrides: tuple[str, ...], environment: Environment) -> 
     if not plan.feature_jobs:
         click.echo("No method of this recipe needs a teacher.")
     for job in plan.feature_jobs.values():
-        inputs = training_split(job, environment).teacher_inputs
+        inputs = job.split(environment).teacher_inputs
         prepared, report = represent(job.teacher.registered, job.teacher.options, environment, inputs, job.features)
         new = report.new if report else 0
         rate = f" in {report.seconds:.1f} s ({new / report.seconds:.1f}/s)" if report and new else ""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from armada_cli.contracts import Environment
+from armada_cli.contracts import Environment, fingerprint
 from armada_cli.errors import UserError
-from armada_cli.execution.conduct import training_split
 from armada_cli.features.prepare import count_missing
+from armada_cli.features.store import input_hashes
+from armada_cli.files import write_bytes_atomic
 from armada_cli.plan import FeatureJob, Plan
 from armada_cli.recipe.model import Choice
 from armada_cli.runs import Runs
@@ -63,11 +66,33 @@ def _texts(job: FeatureJob, environment: Environment) -> dict[str, Any]:
     if not component.light or component.missing_packages() or _downloads(job.task, environment):
         return found
     try:
-        inputs = training_split(job, environment).teacher_inputs
-        missing = count_missing(job.teacher.registered, job.teacher.options, environment, inputs, job.features)
+        hashes = _hashes(job, environment)
+        missing = count_missing(job.teacher.registered, job.teacher.options, environment, hashes, job.features)
     except UserError:
         return found
-    return {**found, "total": len(set(inputs)), "missing": missing}
+    return {**found, "total": len(set(hashes)), "missing": missing}
+
+
+def _hashes(job: FeatureJob, environment: Environment) -> list[bytes]:
+    """The hashes of a job's inputs. Reading and sifting a corpus takes longer than all the rest of a check, so they are kept
+    in the user's cache under the task's identity, which holds the content of its files."""
+    identity = job.task.registered.component.identity(job.task.options, environment)
+    place = cache_folder() / "inputs" / fingerprint([identity, dict(job.limit), job.task.registered.origin])
+    try:
+        stored = place.read_bytes()
+        if stored and len(stored) % 32 == 0:
+            return [stored[start : start + 32] for start in range(0, len(stored), 32)]
+    except OSError:
+        pass
+    hashes = input_hashes(job.split(environment).teacher_inputs)
+    with contextlib.suppress(UserError):
+        write_bytes_atomic(place, b"".join(hashes))
+    return hashes
+
+
+def cache_folder() -> Path:
+    """Where things lie that can be computed again: ``$XDG_CACHE_HOME/armada``, or ``~/.cache/armada``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "armada"
 
 
 def _parameters(plan: Plan) -> dict[str, str]:

@@ -70,11 +70,11 @@ def prepared_path(environment: Environment, key: str) -> Path:
 
 
 def count_missing(
-    teacher: Component | Registered, options: Any, environment: Environment, inputs: Sequence[TeacherInput], spec: Features
+    teacher: Component | Registered, options: Any, environment: Environment, hashes: Sequence[bytes], spec: Features
 ) -> int:
-    """Inputs the teacher would still have to be asked for before training: 0 when the prepared file is there."""
+    """Inputs (by their `input_hashes`) the teacher would still have to be asked for before training: 0 when the prepared
+    file is there."""
     key = identity_key(teacher_identity(teacher, options, environment))
-    hashes = input_hashes(inputs)
     if prepared_path(environment, _key(key, hashes, spec)).is_file():
         return 0
     with FeatureStore.of(environment) as store:
