@@ -400,32 +400,43 @@ class FeatureStore:
             if connection is None or teacher is None or teacher[1] is None:
                 return np.zeros((len(hashes), 0), np.float32), np.zeros(len(hashes), bool)
             number, width = teacher[0], teacher[1]
-            vectors = np.full((len(hashes), width), np.nan, np.float32)
-            found = np.zeros(len(hashes), bool)
-            places: dict[bytes, list[int]] = {}
-            for place, item in enumerate(hashes):
-                places.setdefault(item, []).append(place)
+            slots: dict[bytes, int] = {}
+            inverse = [slots.setdefault(item, len(slots)) for item in hashes]
+            unique = np.empty((len(slots), width), np.float32)
+            present = np.zeros(len(slots), bool)
             damaged: list[bytes] = []
-            for part in _parts(sorted(places), KEYS_PER_QUERY):
-                query = f"SELECT input, vector, checksum FROM vectors WHERE teacher = ? AND input IN ({_marks(part)})"
-                blobs: list[bytes] = []
+            for rows in self._rows(connection, number, slots):
                 targets: list[int] = []
-                sources: list[int] = []
-                for item, blob, check in connection.execute(query, (number, *part)):
-                    if not sound(item, blob, check, width):
-                        damaged.append(item)
+                blobs: list[bytes] = []
+                for item, blob, check in rows:
+                    if (slot := slots.get(item)) is None:
                         continue
-                    for place in places[item]:
-                        targets.append(place)
-                        sources.append(len(blobs))
-                    blobs.append(blob)
+                    if sound(item, blob, check, width):
+                        targets.append(slot)
+                        blobs.append(blob)
+                    else:
+                        damaged.append(item)
                 if blobs:
-                    block = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), width)
-                    vectors[targets] = block[sources]
-                    found[targets] = True
+                    unique[targets] = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), width)
+                    present[targets] = True
+            unique[~present] = np.nan
+            vectors, found = (unique, present) if len(slots) == len(hashes) else (unique[inverse], present[inverse])
         if damaged and not self.read_only:
             self.remove(key, damaged)
         return vectors, found
+
+    def _rows(self, connection: sqlite3.Connection, teacher: int, wanted: Mapping[bytes, int]) -> Iterator[list[tuple]]:
+        """Rows (input, vector, checksum) that include all the wanted ones, in parts. When most of the file is wanted, it is read
+        from front to back: half the time of looking each row up."""
+        last = connection.execute("SELECT max(id) FROM vectors").fetchone()[0] or 0
+        if 2 * len(wanted) > last:
+            cursor = connection.execute("SELECT input, vector, checksum FROM vectors NOT INDEXED WHERE teacher = ?", (teacher,))
+            while rows := cursor.fetchmany(KEYS_PER_QUERY):
+                yield rows
+            return
+        for part in _parts(sorted(wanted), KEYS_PER_QUERY):
+            query = f"SELECT input, vector, checksum FROM vectors WHERE teacher = ? AND input IN ({_marks(part)})"
+            yield connection.execute(query, (teacher, *part)).fetchall()
 
     def verify(self, key: str) -> tuple[int, list[bytes]]:
         """Check every row of a teacher. Returns how many are sound, and the inputs of the damaged ones (left in place)."""
@@ -453,9 +464,10 @@ def checksum(item: bytes, blob: bytes) -> bytes:
 
 def sound(item: Any, blob: Any, check: Any, width: int) -> bool:
     """Whether a row is what was written. A damaged file can hold any type in any column."""
-    if not (isinstance(item, bytes) and isinstance(blob, bytes) and isinstance(check, bytes)):
+    try:
+        return len(blob) == 4 * width and checksum(item, blob) == check
+    except (TypeError, ValueError):
         return False
-    return len(item) == 32 and len(blob) == 4 * width and checksum(item, blob) == check
 
 
 @contextlib.contextmanager
