@@ -67,8 +67,9 @@ def test_what_is_prepared_is_found_again_without_the_store(parrot: Parrot) -> No
     calls = len(parrot.calls())
     assert made(parrot) == (first, None)
     assert len(parrot.calls()) == calls
-    assert count_missing(parrot.teacher, parrot.options(), parrot.environment, TEXTS, PLAIN) == 0
-    assert count_missing(parrot.teacher, parrot.options(), parrot.environment, TEXTS, Features()) == 12
+    hashes = input_hashes(TEXTS)
+    assert count_missing(parrot.teacher, parrot.options(), parrot.environment, hashes, PLAIN) == 0
+    assert count_missing(parrot.teacher, parrot.options(), parrot.environment, hashes, Features()) == 12
 
 
 def test_the_key_depends_on_teacher_settings_texts_and_their_order() -> None:

@@ -426,8 +426,8 @@ class FeatureStore:
         return vectors, found
 
     def _rows(self, connection: sqlite3.Connection, teacher: int, wanted: Mapping[bytes, int]) -> Iterator[list[tuple]]:
-        """Rows (input, vector, checksum) that include all the wanted ones, in parts. When most of the file is wanted, it is read
-        from front to back: half the time of looking each row up."""
+        """Rows (input, vector, checksum) that include all the wanted ones, in parts. When most of the file is wanted, it
+        is read from front to back: half the time of looking each row up."""
         last = connection.execute("SELECT max(id) FROM vectors").fetchone()[0] or 0
         if 2 * len(wanted) > last:
             cursor = connection.execute("SELECT input, vector, checksum FROM vectors NOT INDEXED WHERE teacher = ?", (teacher,))
