@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
-from armada_cli.contracts import Environment, Split
+from armada_cli.contracts import Environment
 from armada_cli.errors import MissingPackage
 from armada_cli.execution import display
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
 from armada_cli.files import read_json, write_atomic, write_json
-from armada_cli.plan import FeatureJob, Plan, Trial, device_kind
+from armada_cli.plan import Plan, Trial, device_kind
 from armada_cli.runs import Runs
 
 
@@ -101,7 +104,7 @@ class Conduct:
             if trial.features is not None:
                 job = trial.features
                 if job.key not in keys:
-                    split = training_split(job, self.environment)
+                    split = job.split(self.environment)
                     prepared, _ = represent(
                         job.teacher.registered, job.teacher.options, self.environment, split.teacher_inputs, job.features
                     )
@@ -131,6 +134,7 @@ class Conduct:
     def _here(self, specs: list[dict[str, Any]], tell: Any) -> dict[str, str]:
         """The trials one after the other in this process, or in all processes of `accelerate launch` together."""
         from armada_cli.execution.trial import failure_line, run_trial
+        from armada_cli.training.loop import Interrupted
 
         failed: dict[str, str] = {}
         for spec in specs:
@@ -140,8 +144,16 @@ class Conduct:
             def progress(stage: str, done: int, total: int, note: str, trial: str = trial) -> None:
                 tell(Event("moved", trial, 0, stage, done, total, note))
 
+            if set(spec["depends"].values()) & set(failed):
+                failed[trial] = "a trial it depends on failed"
+                tell(Event("failed", trial, 0, note=failed[trial]))
+                continue
             try:
-                tell(Event("finished", trial, 0, result=run_trial(spec, self.environment, progress)))
+                with _interruptions() as stopping:
+                    result = run_trial(spec, self.environment, progress, stopping)
+                tell(Event("finished", trial, 0, result=result))
+            except Interrupted:
+                raise KeyboardInterrupt from None
             except Exception as error:
                 failed[trial] = failure_line(error, self.runs.trial(trial))
                 tell(Event("failed", trial, 0, note=failed[trial]))
@@ -206,11 +218,31 @@ class Conduct:
             self.stages.append({"stage": name, "wall": time.perf_counter() - wall, "cpu": _cpu_seconds() - cpu})
 
 
-def training_split(job: FeatureJob, environment: Environment) -> Split:
-    """The rows of a task's training split that a feature job is about."""
-    registered = job.task.registered
-    task = registered.component.load()(job.task.options, environment)
-    return task.split("train").limited(job.limit.get("train"), "train")
+@contextmanager
+def _interruptions() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed, so that a training ends behind a checkpoint. Pressed again, it ends at once.
+
+    Several processes of one training must stop at the same step, or wait for each other for ever: there it ends at once.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            signal.default_int_handler(number, frame)
+        asked = True
+
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1 and threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if asked:  # too late for the training to notice
+        raise KeyboardInterrupt
 
 
 def _cpu_seconds() -> float:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,14 @@ class Pool:
                 if len(self._running) >= self.workers:
                     return
                 idle = self._start()
+            try:
+                idle.connection.send_bytes(json.dumps(dict(spec)).encode())
+            except OSError:  # it died while it had nothing to do; another one takes its place
+                idle.process.join(5)
+                self._running.remove(idle)
+                return
             waiting.remove(spec)
             idle.trial = spec["id"]
-            idle.connection.send_bytes(json.dumps(dict(spec)).encode())
             tell(Event("started", spec["id"], idle.number))
 
     def _start(self) -> _Worker:
@@ -125,7 +131,7 @@ class Pool:
         taken = {worker.number for worker in self._running}
         number = next(i for i in range(self.workers) if i not in taken)
         process = context.Process(target=serve, args=(theirs, settings, os.getpid()), daemon=True, name=f"armada-{number}")
-        with worker_variables(self.threads):
+        with worker_variables(self.threads), _without_interrupts():
             process.start()
         theirs.close()
         worker = _Worker(number, process, ours)
@@ -201,6 +207,18 @@ def worker_variables(threads: int | None) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Holds Ctrl-C back while a child is made. The child inherits that, and so never dies of it with a traceback while it
+    is still importing; here what was pressed arrives at the end."""
+    resource_tracker.ensure_running()  # its first start would let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _plain(value: Any) -> Any:

@@ -132,6 +132,7 @@ class Loop:
             self.progress("training", step + 1, self.steps, f"loss {loss:.3f}")
             done = step + 1
             if inside == per_epoch - 1:
+                self._require_finite(done)
                 if self.train.evaluate == "epoch" or self.train.select == "best" or done == self.steps:
                     with self._timed("evaluation"):
                         self._evaluate(epoch + 1)
@@ -186,6 +187,15 @@ class Loop:
         if measuring:
             self._log({"step": step, "loss": round(total, 6), "lr": rate, "terms": measured})
         return total
+
+    def _require_finite(self, done: int) -> None:
+        """A step can break the weights without any loss telling: they are looked at before they are scored and kept."""
+        for name, value in self.model.named_parameters():
+            if not bool(torch.isfinite(value).all()):
+                raise TrialFailed(
+                    f"the student's weights are not finite after step {done} of {self.steps} ({name}); "
+                    f"the checkpoint before it is kept. Try a lower lr or beta"
+                )
 
     def _micro_batches(self, rows: list[int]) -> list[list[int]]:
         """This process's share of a batch, in `accumulation` parts of nearly equal size."""
