@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from running import armada, by_method, recorded, results, train
 
+from armada_cli import catalog
+from armada_cli.contracts import Environment, Task
+
 LEARNS = "{epochs: 3, batch_size: 16, lr: 5e-3, log_every: 2, max_length: 32}"
 ARMS = "[undistilled, {name: armada, manifold: euclid, hidden: 48, beta: 0.1}]"
 
@@ -211,7 +214,7 @@ def test_one_run_may_train_its_methods_in_several_precisions(recipe, tmp_path):
 def test_a_number_is_learned_by_regression(recipe, tmp_path):
     rows = [(f"{word} " * count + "garden", count) for word in ("warm", "dull") for count in range(1, 13)]
     file = _write(tmp_path / "numbers.csv", ("text", "label"), rows)
-    path = recipe(tasks=f"[{{name: files, file: {file}, target: regression}}]", teacher=_vectors_for(tmp_path, rows))
+    path = recipe(tasks=f"[{{name: files, file: {file}, target: regression}}]", teacher=vectors_for(tmp_path, rows))
     ended = train(path, tmp_path / "runs", "--set", "train.lr=3e-3")
     assert ended.status == 0, ended.err
     assert {item["metric"] for item in by_method(tmp_path / "runs").values()} == {"pearson"}
@@ -223,7 +226,7 @@ def test_several_labels_are_learned_at_once(recipe, tmp_path):
     file = _write(tmp_path / "several.csv", ("text", "label"), rows)
     path = recipe(
         tasks=f"[{{name: files, file: {file}, target: multilabel}}]",
-        teacher=_vectors_for(tmp_path, rows),
+        teacher=vectors_for(tmp_path, rows),
         methods="[undistilled, {name: armada, hidden: 48}, parameter-matched]",
     )
     ended = train(path, tmp_path / "runs")
@@ -233,7 +236,7 @@ def test_several_labels_are_learned_at_once(recipe, tmp_path):
 
 
 def test_one_of_two_choices_is_learned(recipe, tmp_path, mirror):
-    path = recipe(tasks="[copa]", teacher=_vectors_for(tmp_path, [(text, "") for text in mirror.seen]))
+    path = recipe(tasks="[copa]", teacher=vectors_for(tmp_path, [(text, "") for text in mirror.seen]))
     ended = train(path, tmp_path / "runs", "--data", str(mirror.folder))
     assert ended.status == 0, ended.err
     assert len(results(tmp_path / "runs")) == 2
@@ -264,13 +267,13 @@ class Mirror:
             (place / f"{split}.jsonl").write_text(lines, encoding="utf-8")
 
     @property
-    def seen(self) -> list[str]:
-        from armada_cli import catalog
-        from armada_cli.contracts import Environment
-
+    def task(self) -> Task:
         component = catalog.current().find("task", "copa").component
-        task = component.load()(component.options(), Environment(data=self.folder, offline=True))
-        return list(task.split("train").teacher_inputs)
+        return component.load()(component.options(), Environment(data=self.folder, offline=True))
+
+    @property
+    def seen(self) -> list[str]:
+        return list(self.task.split("train").teacher_inputs)
 
 
 @pytest.fixture
@@ -295,7 +298,7 @@ def _write(path: Path, header: tuple[str, ...], rows: list[tuple[object, ...]]) 
     return path
 
 
-def _vectors_for(folder: Path, rows: list[tuple[object, ...]]) -> str:
+def vectors_for(folder: Path, rows: list[tuple[object, ...]]) -> str:
     """A teacher for the given texts, as a recipe's value."""
     import numpy as np
 
