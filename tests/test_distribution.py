@@ -164,7 +164,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("distribution")
 
     def build(kind: str, source: Path) -> Path:
-        command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder]
+        command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
         subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
         return next(folder.glob("*.whl" if kind == "wheel" else "*.tar.gz"))
 
@@ -186,10 +186,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
                     link.symlink_to(item)
     own = next((environment / "lib").glob("python*/site-packages"))
     (own / "dependencies.pth").write_text(f"{dependencies}\n", encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--quiet", wheel]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet", str(wheel)]
     subprocess.run(pip, check=True, capture_output=True, timeout=120)
-    with zipfile.ZipFile(wheel) as archive:
-        return Installed(sdist, set(archive.namelist()), environment / "bin" / "armada")
+    with zipfile.ZipFile(wheel) as zipped:
+        return Installed(sdist, set(zipped.namelist()), environment / "bin" / "armada")
 
 
 def numpy_place() -> Path:

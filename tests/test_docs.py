@@ -251,7 +251,7 @@ def metre(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.startswith("armada_teacher_metre/") or name == "pyproject.toml":
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(content, encoding="utf-8")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder / "dist"]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
     with zipfile.ZipFile(next((folder / "dist").glob("*.whl"))) as wheel:
         wheel.extractall(folder / "installed")
