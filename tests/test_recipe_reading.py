@@ -103,10 +103,14 @@ def test_a_list_is_a_grid_in_written_order(read):
         ("thyme", 200),
         ("thyme", 180),
     ]
-    assert titles(recipe.students) == ["oven herb=sage heat=200", "oven herb=sage", "oven heat=200", "oven"]
+    assert titles(recipe.students) == [
+        "oven herb=sage heat=200",
+        "oven herb=sage heat=180",
+        "oven herb=thyme heat=200",
+        "oven herb=thyme heat=180",
+    ]
     assert [choice.train for choice in recipe.methods] == [{"lr": 1e-3}, {"lr": 1e-4}]
-    # the card of `alone` asks for 1e-3 itself
-    assert titles(recipe.methods) == ["alone", "alone lr=0.0001"]
+    assert titles(recipe.methods) == ["alone lr=0.001", "alone lr=0.0001"]
 
 
 def test_a_list_of_a_list_option_is_one_value(read):
@@ -118,7 +122,7 @@ def test_a_list_of_any_value_is_a_grid(read):
     recipe = read(
         "student: reader\nteacher: bell\ntasks: sorting\nmethods: {name: taught, manifold: [flat, {name: flat, x: 1}]}\n"
     )
-    assert titles(recipe.methods) == ["taught", "taught manifold={name: flat, x: 1}"]
+    assert titles(recipe.methods) == ["taught manifold=flat", "taught manifold={name: flat, x: 1}"]
 
 
 def test_an_alias_names_the_row_and_keeps_what_varies(read):

@@ -212,8 +212,11 @@ def _point(
     words = [alias or str(name.value)]
     for position, setting in enumerate(combination):
         usual = _usual(component.options, setting) if position < options_count else _usual_train(setting, component, context)
-        # a task's own training settings are no part of its name, which is a column of the report
-        if setting.key in varying if alias or (registered.kind == "task" and position >= options_count) else not usual:
+        # A task's own training settings are no part of its name, which is a column of the report; a method's row says all
+        # that was written, so that a default that was chosen can be told from one that was not.
+        brief = alias or (registered.kind == "task" and position >= options_count)
+        written = registered.kind == "method" and position < options_count
+        if setting.key in varying or (not brief and (written or not usual)):
             words.append(f"{setting.key}={setting.shown}")
     choice = Choice(
         registered,
