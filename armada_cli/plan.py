@@ -15,9 +15,9 @@ from typing import Any
 
 from armada_cli import catalog as catalogs
 from armada_cli.contracts import CONTRACT_VERSION, Environment, Split, fingerprint
-from armada_cli.errors import UserError
 from armada_cli.features.store import identity_key, teacher_identity
 from armada_cli.recipe.model import Choice, Recipe
+from armada_cli.recipe.nested import read_nested
 from armada_cli.settings import Features, Train
 
 ALIGNER_SETTINGS = ("aligner_lr", "aligner_epochs")
@@ -96,6 +96,21 @@ class Plan:
         found = {trial.id: trial for trial in [*self.dependencies, *self.trials]}
         return list(found.values())
 
+    @property
+    def choices(self) -> list[Choice]:
+        """Every component that the trials need, each once: the recipe's own, the students of trials that others depend on,
+        and the manifold losses that methods name."""
+        recipe = self.recipe
+        found = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
+        found += [trial.student for trial in self.dependencies]
+        for method in recipe.methods:
+            loss = getattr(method.options, "manifold", None)
+            name = loss.get("name") if isinstance(loss, Mapping) else loss
+            if isinstance(name, str):
+                registered = catalogs.current().find("loss", name)
+                found.append(Choice(registered, registered.component.options, name))
+        return found
+
 
 def make_plan(recipe: Recipe, environment: Environment) -> Plan:
     """Raises UserError where a method asks for a trial that cannot be built."""
@@ -135,7 +150,13 @@ def _trial(
     wanted = method.options.dependencies() if hasattr(method.options, "dependencies") else {}
     for role, needed in wanted.items():
         other = _trial(
-            plan, _student(needed["student"], role, method), task, _undistilled(), None, int(needed.get("seed", 0)), environment
+            plan,
+            _student(needed["student"], role, method, recipe, environment),
+            task,
+            _undistilled(),
+            None,
+            int(needed.get("seed", 0)),
+            environment,
         )
         if other.id not in {trial.id for trial in plan.dependencies}:
             plan.dependencies.append(other)
@@ -244,17 +265,7 @@ def _undistilled() -> Choice:
     return Choice(registered, registered.component.options(), "undistilled")
 
 
-def _student(value: Any, role: str, method: Choice) -> Choice:
+def _student(value: Any, role: str, method: Choice, recipe: Recipe, environment: Environment) -> Choice:
     """The student that a method names as the one it depends on."""
-    given = dict(value) if isinstance(value, Mapping) else {"name": value}
-    name = given.pop("name", None)
-    if not isinstance(name, str):
-        raise UserError(f"method {method.title}: {role} needs a `name`", "Write the name of a student")
-    registered = catalogs.current().find("student", name)
-    known = {item.name for item in dataclasses.fields(registered.component.options)}
-    for key in given:
-        if key not in known:
-            hint = catalogs.did_you_mean(key, known)
-            raise UserError(f"method {method.title}: {role} {name} has no option {key!r}", hint[:1].upper() + hint[1:])
-    title = " ".join([name, *(f"{key}={item}" for key, item in given.items())])
-    return Choice(registered, registered.component.options(**given), title)
+    folder = recipe.path.parent
+    return read_nested(value, "student", f"{method.name}.{role}", method.place, folder, catalogs.current(), environment)

@@ -125,7 +125,7 @@ def test_the_best_epoch_is_what_is_exported(recipe, table, tmp_path):
     path = recipe(
         tasks=f"[{{name: files, file: {files['train']}, validation: {files['validation']}}}]",
         methods="[undistilled]",
-        train="{epochs: 5, batch_size: 8, lr: 3e-3, select: best, schedule: constant, max_length: 32}",
+        train="{epochs: 6, batch_size: 8, lr: 1e-2, select: best, schedule: constant, max_length: 32}",
         seeds="[0, 1]",
     )
     assert train(path, runs).status == 0

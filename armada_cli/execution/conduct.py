@@ -86,8 +86,7 @@ class Conduct:
     # -------------------------------------------------------------------------------------------------------- stages
 
     def _require_packages(self) -> None:
-        recipe = self.plan.recipe
-        for choice in (*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods):
+        for choice in self.plan.choices:
             component = choice.registered.component
             missing = component.missing_packages()
             if missing:

@@ -27,7 +27,7 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
     everything = plan.everything
     done = [trial for trial in everything if runs.result(trial.id) is not None]
     begun = [t for t in everything if t not in done and any((runs.trial(t.id) / "checkpoint").glob("step-*"))]
-    choices = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
+    choices = plan.choices
     return {
         "recipe": recipe.name,
         "trials": {"total": len(everything), "done": len(done), "resumable": len(begun)},

@@ -93,7 +93,8 @@ class Pool:
                     elif event.kind == "failed":
                         failed[event.trial] = event.note
                     tell(event)
-                if waiting and not any(worker.trial for worker in self._running) and not self._ready(waiting, finished):
+                stuck = waiting and not any(worker.trial for worker in self._running) and not self._ready(waiting, finished)
+                if stuck and not any(set(spec["depends"].values()) & set(failed) for spec in waiting):
                     for spec in waiting:
                         failed.setdefault(spec["id"], "a trial it depends on is not part of this run")
                     break

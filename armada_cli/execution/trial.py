@@ -136,7 +136,7 @@ class _Trial:
 
     def _data(self) -> tuple[Task, Problem, Split, Split]:
         registered, options = catalogs.restore(self.catalog, "task", self.spec["build"]["task"])
-        task: Task = registered.component.load()(options, self.environment)
+        task: Task = made(registered, options, self.environment)
         limit = self.spec["limit"]
         training = task.split("train").limited(limit.get("train"), "train")
         validation = task.split("validation").limited(limit.get("validation"), "validation")
@@ -147,7 +147,7 @@ class _Trial:
 
     def _student(self, build: Mapping[str, Any]) -> Student:
         registered, options = catalogs.restore(self.catalog, "student", build)
-        return registered.component.load()(options, self.environment)
+        return made(registered, options, self.environment)
 
     def _features(self, rows: int) -> Tensor | None:
         """h_t [rows, 128] after the control the method asks for."""
@@ -199,7 +199,7 @@ class _Trial:
             learning_rate=lambda step: learning_rate(self.train, steps, step),
             device=device,
         )
-        return registered.component.load()(options, setup)
+        return made(registered, options, setup)
 
     def _loss(self, choice: Any) -> Loss:
         """A registered loss, by name or as a mapping with its options."""
@@ -210,7 +210,7 @@ class _Trial:
         if unknown:
             hint = catalogs.did_you_mean(unknown[0], known)
             raise UserError(f"loss {registered.name} has no option {unknown[0]!r}", hint[:1].upper() + hint[1:])
-        return registered.component.load()(registered.component.options(**given))
+        return made(registered, registered.component.options(**given))
 
     def _dependency_outputs(self, role: str, problem: Problem, split: Split) -> Tensor:
         """Logits [rows, c] of a finished trial's student on this trial's training split; computed once and kept beside it."""
@@ -256,6 +256,24 @@ class _Trial:
         replace_folder(temporary, self.folder / "student")
 
 
+def made(registered: catalogs.Registered, *arguments: Any) -> Any:
+    """A component's class, imported and called.
+
+    Raises:
+        TrialFailed: whatever the plugin's own code raises, with its name.
+    """
+    try:
+        return registered.component.load()(*arguments)
+    except (UserError, TrialFailed):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise TrialFailed(
+            f"{registered.kind} {registered.name!r} (plugin {registered.distribution} {registered.version}) cannot be made: "
+            f"{type(error).__name__}: {text}"
+        ) from error
+
+
 def count_parameters(model: torch.nn.Module, method: Method) -> dict[str, int]:
     """Trainable and other parameters of the student, of the extra heads that are thrown away, and of the aligner."""
     own = {name: sum(p.numel() for p in module.parameters()) for name, module in method.own_modules().items()}
@@ -298,12 +316,13 @@ def make_accelerator(train: Train, environment: Environment) -> Accelerator:
 
 def failure_line(error: BaseException, folder: Path) -> str:
     """One line for a trial that failed; the traceback of an unexpected error goes to ``error.txt`` in its folder."""
-    if isinstance(error, (UserError, TrialFailed)):
+    plugins_own = isinstance(error, TrialFailed) and error.__cause__ is not None
+    if isinstance(error, (UserError, TrialFailed)) and not plugins_own:
         return str(error)
-    text = " ".join(str(error).split())[:200]
+    text = str(error) if plugins_own else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     try:
         (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         where = f" (traceback in {folder / 'error.txt'})"
     except OSError:
         where = ""
-    return f"{type(error).__name__}: {text}{where}"
+    return f"{text}{where}"

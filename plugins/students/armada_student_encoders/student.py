@@ -39,7 +39,7 @@ class Encoder(Student):
 
         try:
             return AutoTokenizer.from_pretrained(self.place, revision=self.options.revision or "main")
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # a damaged file raises what its parser happens to stumble over
             raise self._cannot_load("tokenizer", error) from error
 
     def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
@@ -49,7 +49,7 @@ class Encoder(Student):
         place, revision = str(weights or self.place), self.options.revision or "main"
         try:
             config = AutoConfig.from_pretrained(place, revision=revision)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:
             raise self._cannot_load("configuration", error) from error
         if self.options.layers is not None and weights is None:
             if self.options.layers > config.num_hidden_layers:
@@ -69,14 +69,36 @@ class Encoder(Student):
         logging.set_verbosity_error()  # it would list the new head's weights, which are meant to be new
         logging.disable_progress_bar()
         try:
-            model = kind.from_pretrained(
-                place, config=config, revision=revision, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+            model, report = kind.from_pretrained(
+                place,
+                config=config,
+                revision=revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
             )
         except Exception as error:
             raise self._cannot_load("weights", error) from error
         finally:
             logging.set_verbosity(verbosity)
+        self._require_weights(model, report, place, new_head=weights is None)
         return model
+
+    def _require_weights(self, model: nn.Module, report: Mapping[str, Any], place: str, new_head: bool) -> None:
+        """transformers draws what a checkpoint lacks at random and says so in a warning alone: right for a new head and its
+        pooler, a silent loss of the pre-training for anything else."""
+        lacking = {str(key) for key in report["missing_keys"]}
+        lacking |= {str(item[0] if isinstance(item, (tuple, list)) else item) for item in report["mismatched_keys"]}
+        body = f"{getattr(model, 'base_model_prefix', '')}."
+        if new_head and body != ".":
+            lacking = {key for key in lacking if key.startswith(body) and ".pooler." not in key}
+        if lacking:
+            raise UserError(
+                f"student {place}: its weights lack {len(lacking)} of the model's tensors, or have them in another shape; the "
+                f"first is {min(lacking)}",
+                "config.json and *.safetensors must be of one model",
+            )
 
     def _cannot_load(self, what: str, error: Exception) -> UserError:
         text = " ".join(str(error).split())
