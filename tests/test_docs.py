@@ -77,8 +77,9 @@ def test_ci_installs_and_tests_as_the_readme_does() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     _, install, test = one_liners()[1].split(" && ")
     assert install.partition("pip install ")[2] in script
-    commands = [line for line in script.splitlines() if line and not line.startswith((" ", "#", "}"))]
-    assert commands[-1].split()[0] == test.removeprefix(".venv/bin/"), "pytest's summary is the last thing printed"
+    last, leave = script.splitlines()[-2:]
+    assert last.startswith(f"{test.removeprefix('.venv/bin/')} "), "pytest's summary is the last thing printed"
+    assert leave == 'exit "$status"'
 
 
 def test_the_readme_describes_every_command_and_no_other() -> None:
