@@ -76,7 +76,7 @@ def test_ci_installs_and_tests_as_the_readme_does() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     _, install, test = one_liners()[1].split(" && ")
-    assert install.partition("pip install ")[2] in script
+    assert f" {install.partition('pip install ')[2]}\n" in script
     last, leave = script.splitlines()[-2:]
     assert last.startswith(f"{test.removeprefix('.venv/bin/')} "), "pytest's summary is the last thing printed"
     assert leave == 'exit "$status"'
