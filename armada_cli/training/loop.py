@@ -173,6 +173,9 @@ class Loop:
                 loss = sum((term.weight * term.value for term in terms), torch.zeros((), device=batch.labels.device))
                 self.accelerator.backward(loss * batch.share)
             total += float(loss.detach()) * batch.share
+        if self.accelerator.num_processes > 1:
+            # All of them must come to the same verdict: one that stopped alone would leave the others waiting.
+            total = float(self.accelerator.reduce(torch.tensor(total, device=self.accelerator.device), "mean"))
         if not math.isfinite(total):
             raise TrialFailed(
                 f"the loss became {total} at step {step + 1} of {self.steps}, on training rows {_short(rows)}; "

@@ -1,0 +1,71 @@
+"""One trial in several processes, as `accelerate launch` starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import by_method, results, train
+
+METHODS = "[undistilled, {name: armada, hidden: 48, beta: 0.1}]"
+
+
+@pytest.fixture
+def calm(tiny_student, tmp_path) -> Path:
+    """The tiny student without dropout, which differs from process to process."""
+    folder = Path(shutil.copytree(tiny_student, tmp_path / "calm"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def launch(path: Path, runs: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
+    return subprocess.run(
+        [*command, "-m", "armada_cli.main", "run", str(path), "--runs", str(runs)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(recipe, calm, tmp_path):
+    """Each takes half of every batch; gradients are averaged, so the losses are those of one process up to rounding."""
+    path = recipe(
+        student=f"{{name: encoder, model: {calm}}}",
+        methods=METHODS,
+        train="{epochs: 2, batch_size: 16, lr: 1e-3, log_every: 1, max_length: 32}",
+    )
+    done = launch(path, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run tiny: 2 trials (2 done)") == 1  # the first process alone speaks
+    assert train(path, tmp_path / "one").status == 0
+    two, one = by_method(tmp_path / "two"), by_method(tmp_path / "one")
+    assert set(two) == set(one)
+    for title, result in one.items():
+        assert losses(two[title]["folder"]) == pytest.approx(losses(result["folder"]), abs=5e-3)
+        assert two[title]["rows"] == result["rows"]
+        assert (two[title]["folder"] / "student" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_agree_that_a_loss_is_not_finite(recipe, tmp_path):
+    wild = "{name: undistilled, as: wild, train: {lr: 1.0e+30, warmup: 0, schedule: constant}}"
+    done = launch(recipe(methods=f"[{wild}, parameter-matched]"), tmp_path / "runs")
+    assert done.returncode != 0
+    assert "the loss became nan at step 2 of 12" in done.stderr
+    assert len(results(tmp_path / "runs")) == 1
