@@ -7,6 +7,7 @@ imports nothing heavy, so `armada check` can do it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ class Plan:
     trials: list[Trial] = field(default_factory=list)
     dependencies: list[Trial] = field(default_factory=list)
     feature_jobs: dict[str, FeatureJob] = field(default_factory=dict)
+    _identities: dict[tuple[int, bool], tuple[Choice, dict[str, Any]]] = field(default_factory=dict, repr=False)
 
     @property
     def everything(self) -> list[Trial]:
@@ -110,6 +112,22 @@ class Plan:
                 registered = catalogs.current().find("loss", name)
                 found.append(Choice(registered, registered.component.options, name))
         return found
+
+    def identity(self, choice: Choice, environment: Environment, *, of_features: bool = False) -> dict[str, Any]:
+        """A choice's identity, computed once: it hashes weights and data files, and every trial asks for it.
+
+        Args:
+            of_features: as the feature store knows a teacher, without the plugin's version.
+        """
+        key = (id(choice), of_features)
+        if key not in self._identities:
+            registered = choice.registered
+            if of_features:
+                identity = teacher_identity(registered, choice.options, environment)
+            else:
+                identity = {**registered.component.identity(choice.options, environment), "plugin": registered.origin}
+            self._identities[key] = (choice, identity)  # the choice is kept, or another one could get its id
+        return self._identities[key][1]
 
 
 def make_plan(recipe: Recipe, environment: Environment) -> Plan:
@@ -168,9 +186,9 @@ def _trial(
             seen.pop(name, None)
     identity = {
         "contract": CONTRACT_VERSION,
-        "student": _identity(student, environment),
-        "task": {**_identity(task, environment), "limit": dict(limit)},
-        "method": _identity(method, environment),
+        "student": plan.identity(student, environment),
+        "task": {**plan.identity(task, environment), "limit": dict(limit)},
+        "method": plan.identity(method, environment),
         "teacher": None if job is None else {"identity": job.identity, "features": dataclasses.asdict(job.features)},
         "train": seen,
         "seed": seed,
@@ -186,12 +204,12 @@ def _trial(
 
 
 def _feature_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
-    identity = teacher_identity(teacher.registered, teacher.options, environment)
+    identity = plan.identity(teacher, environment, of_features=True)
     train_limit = {"train": limit["train"]} if "train" in limit else {}
     key = fingerprint(
         {
             "teacher": identity,
-            "task": task.registered.component.identity(task.options, environment),
+            "task": plan.identity(task, environment),
             "limit": train_limit,
             "features": dataclasses.asdict(plan.recipe.features),
         }
@@ -219,6 +237,7 @@ def device_kind(environment: Environment) -> str:
     return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
 
 
+@functools.cache
 def multiplies_bf16(environment: Environment) -> bool:
     """Whether bf16 products are faster than float32 here. A processor without bf16 instructions emulates them, hundreds of
     times slower; the flags tell."""
@@ -232,10 +251,6 @@ def multiplies_bf16(environment: Environment) -> bool:
             return False
         return "avx512_bf16" in flags or "amx_bf16" in flags
     return False
-
-
-def _identity(choice: Choice, environment: Environment) -> dict[str, Any]:
-    return {**choice.registered.component.identity(choice.options, environment), "plugin": choice.registered.origin}
 
 
 def _build(choice: Choice) -> dict[str, Any]:
@@ -260,6 +275,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@functools.cache
 def _undistilled() -> Choice:
     registered = catalogs.current().find("method", f"{catalogs.OWN_DISTRIBUTION}:undistilled")
     return Choice(registered, registered.component.options(), "undistilled")
