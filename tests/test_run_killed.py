@@ -213,7 +213,7 @@ def test_ctrl_c_in_extraction_keeps_every_batch(recipe, tmp_path, snail):
     assert nobody_left(process.pid)
 
 
-@pytest.mark.parametrize("side_by_side", ["0", "2"])
+@pytest.mark.parametrize("side_by_side", ["1", pytest.param("0", marks=pytest.mark.slow)])
 def test_ctrl_c_in_training_leaves_a_checkpoint(recipe, tmp_path, side_by_side):
     path, runs = recipe(methods=ARMS, train=LONG), tmp_path / "runs"
     train(path, tmp_path / "whole")

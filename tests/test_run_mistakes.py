@@ -276,7 +276,7 @@ def test_a_method_that_cannot_be_made_fails_its_trial_alone(recipe, tmp_path):
     }
 
 
-@pytest.mark.parametrize("side_by_side", ["0", "1"])
+@pytest.mark.parametrize("side_by_side", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_what_depends_on_a_trial_that_failed_fails_with_it(recipe, copied, tmp_path, side_by_side):
     (copied / "model.safetensors").write_bytes(b"nothing of the kind")
     path = recipe(methods=f"[{{name: kd, teacher: {{name: encoder, model: {copied}}}}}]")
@@ -392,7 +392,7 @@ def test_a_disk_that_fills_up_is_one_line_at_every_size(recipe, tmp_path):
     assert train(path, whole).status == 0
     need = used(whole)
     seen = set()
-    for size in sorted({4, 16, 64, 100, *range(128, need + 64, 48)}):
+    for size in sorted({4, 16, 64, 100, *range(128, need + 160, 96)}):
         with small_disk(tmp_path / "disk", size) as disk:
             found = train(path, disk / "runs")
             if found.status == 0:
@@ -438,6 +438,7 @@ def test_a_report_that_cannot_be_printed_is_one_line(recipe, tmp_path):
     assert "no space left on device" in done.stderr.lower()
 
 
+@pytest.mark.slow
 def test_a_worker_tells_of_the_full_disk_as_well(recipe, tmp_path):
     path = recipe(methods="[undistilled]")
     with small_disk(tmp_path / "disk", 300) as disk:
