@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from armada_cli.contracts import Environment
-from armada_cli.errors import MissingPackage
+from armada_cli.errors import MissingPackage, UserError
 from armada_cli.execution import display
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
@@ -58,7 +58,7 @@ class Conduct:
             MissingPackage: something is not installed; said before anything starts.
             UserError, KeyboardInterrupt: what is finished is kept, and the same command goes on from there.
         """
-        self._require_packages()
+        self._require_all()
         self.runs.make()
         if self.leads:
             write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
@@ -85,12 +85,18 @@ class Conduct:
 
     # -------------------------------------------------------------------------------------------------------- stages
 
-    def _require_packages(self) -> None:
+    def _require_all(self) -> None:
         for choice in self.plan.choices:
             component = choice.registered.component
             missing = component.missing_packages()
             if missing:
                 raise MissingPackage(f"{choice.registered.kind} {component.name}", missing, component.extra)
+            downloads = list(choice.options.downloads(self.environment)) if hasattr(choice.options, "downloads") else []
+            if downloads and self.environment.offline:
+                raise UserError(
+                    f"{choice.registered.kind} {component.name} needs {downloads[0]}, and downloads are off (HF_HUB_OFFLINE)",
+                    "Fetch it where there is a connection (`hf download NAME`), or name a local folder",
+                )
 
     def _with_features(self, todo: list[Trial]) -> list[dict[str, Any]]:
         """The specs of `todo`, with the key of the prepared features of those that need them."""

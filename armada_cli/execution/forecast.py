@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import struct
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from armada_cli.files import write_bytes_atomic
 from armada_cli.plan import FeatureJob, Plan
 from armada_cli.recipe.model import Choice
 from armada_cli.runs import Runs
+from armada_cli.weights import count_parameters
 
 
 def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
@@ -103,22 +101,3 @@ def _parameters(plan: Plan) -> dict[str, str]:
         if folder is not None and (count := count_parameters(folder)):
             found[student.title] = f"{count / 1e6:.1f}M, all trained"
     return found
-
-
-def count_parameters(folder: Path) -> int:
-    """Elements of all floating tensors in a folder's safetensors files; 0 when a header cannot be read."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        try:
-            with path.open("rb") as stream:
-                length = struct.unpack("<Q", stream.read(8))[0]
-                header: Mapping[str, Any] = json.loads(stream.read(min(length, 100_000_000)))
-        except (OSError, ValueError, struct.error):
-            return 0
-        for name, tensor in header.items():
-            if name != "__metadata__" and tensor["dtype"] in ("F64", "F32", "F16", "BF16"):
-                count = 1
-                for size in tensor["shape"]:
-                    count *= size
-                total += count
-    return total

@@ -115,7 +115,7 @@ class _Trial:
             "rows": {"train": len(training), "validation": len(validation)},
             "precision": self.train.precision,
             "terms": scales.summary(records),
-            "warnings": scales.warnings(records, self._weights()),
+            "warnings": [*getattr(task, "notes", ()), *scales.warnings(records, self._weights())],
         }
         if with_log:
             self.progress("export", 0, 1, "")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import Environment, content_fingerprint, option
+from armada_cli.weights import damage
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class EncoderOptions:
                 yield f"{folder} holds no config.json; name a folder that save_pretrained wrote"
             elif not any(folder.glob("*.safetensors")):
                 yield f"{folder} holds no weights (*.safetensors); save the model with save_pretrained"
+            elif found := damage(folder):
+                yield f"damaged weights in {folder}, {found}; copy or save them again"
 
     def downloads(self, environment: Environment) -> Iterable[str]:
         if self.folder() is None and not _in_hub_cache(self.place(), self.revision):

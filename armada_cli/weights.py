@@ -1,0 +1,61 @@
+"""What the headers of safetensors files tell without torch: whether a file is whole, and how many parameters it holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+LARGEST_HEADER = 100_000_000
+"""Bytes; the format allows no more."""
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Tensor name -> dtype, shape and offsets, without the metadata.
+
+    Raises:
+        ValueError: the file is cut short, or not a safetensors file.
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
+        if not 2 <= length <= min(LARGEST_HEADER, size - 8):
+            raise ValueError("its header is cut short or no header")
+        header = json.loads(stream.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table of tensors")
+    header.pop("__metadata__", None)
+    try:
+        end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+    except (KeyError, TypeError, IndexError):
+        raise ValueError("its header is no table of tensors") from None
+    if size != 8 + length + end:
+        raise ValueError(f"it has {size} bytes, its header speaks of {8 + length + end}")
+    return header
+
+
+def damage(folder: Path) -> str | None:
+    """The first damaged or empty ``*.safetensors`` of a folder, as ``name: what is wrong``; None when all are whole."""
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            if not read_header(path):
+                return f"{path.name}: it holds no tensors"
+        except (OSError, ValueError) as error:
+            return f"{path.name}: {error}"
+    return None
+
+
+def count_parameters(folder: Path) -> int:
+    """Elements of all floating tensors in a folder's safetensors files; 0 when a header cannot be read."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            tensors = read_header(path).values()
+        except (OSError, ValueError):
+            return 0
+        total += sum(math.prod(item["shape"]) for item in tensors if item["dtype"] in ("F64", "F32", "F16", "BF16"))
+    return total
