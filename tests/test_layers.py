@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
-    {"contracts", "errors", "hookspecs", "catalog", "files", "settings", "data", "__init__"},
+    {"contracts", "errors", "hookspecs", "catalog", "files", "settings", "data", "weights", "__init__"},
     {"losses"},
     {"training", "features", "evaluation"},
     {"methods"},
