@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import signal
 import sys
 
 import click
@@ -34,6 +35,8 @@ def command(recipe: str, overrides: tuple[str, ...], workers: int | None, device
     from armada_cli.plan import device_kind, make_plan
     from armada_cli.recipe import load_recipe
 
+    # A batch system's notice is treated like Ctrl-C: checkpoints are written, and the same command goes on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     environment = dataclasses.replace(environment, device=device)
     plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
 
