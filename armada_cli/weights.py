@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,22 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def count_parameters(folder: Path) -> int:
-    """Elements of all floating tensors in a folder's safetensors files; 0 when a header cannot be read."""
+def count_parameters(folder: Path, layers: int | None = None) -> int:
+    """Elements of all floating tensors in a folder's safetensors files; 0 when a header cannot be read.
+
+    Args:
+        layers: count only the first so many layers (tensors named ``layer.N.`` or ``layers.N.``); None counts all.
+    """
     total = 0
     for path in folder.glob("*.safetensors"):
         try:
-            tensors = read_header(path).values()
+            tensors = read_header(path)
         except (OSError, ValueError):
             return 0
-        total += sum(math.prod(item["shape"]) for item in tensors if item["dtype"] in ("F64", "F32", "F16", "BF16"))
+        for name, item in tensors.items():
+            layer = re.search(r"\blayers?\.(\d+)\.", name)
+            if layer and layers is not None and int(layer[1]) >= layers:
+                continue
+            if item["dtype"] in ("F64", "F32", "F16", "BF16"):
+                total += math.prod(item["shape"])
     return total

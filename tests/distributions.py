@@ -1,4 +1,4 @@
-"""Small distributions for tests: a module and its metadata in a folder that goes on the path, as an installer would leave them."""
+"""Small distributions for tests: a module and its metadata in a folder on the path, as an installer would leave them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ KITCHEN = '''
 
     @hookimpl
     def armada_students():
-        return [card("reader", provides=["encoder"]), card("talker", provides=["decoder"]), card("oven", OvenOptions, ["encoder"])]
+        oven = card("oven", OvenOptions, ["encoder"])
+        return [card("reader", provides=["encoder"]), card("talker", provides=["decoder"]), oven]
 
 
     @hookimpl

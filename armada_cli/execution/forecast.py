@@ -98,6 +98,6 @@ def _parameters(plan: Plan) -> dict[str, str]:
     found = {}
     for student in plan.recipe.students:
         folder = student.options.folder() if hasattr(student.options, "folder") else None
-        if folder is not None and (count := count_parameters(folder)):
+        if folder is not None and (count := count_parameters(folder, getattr(student.options, "layers", None))):
             found[student.title] = f"{count / 1e6:.1f}M, all trained"
     return found
