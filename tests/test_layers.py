@@ -22,7 +22,7 @@ LAYERS = [
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
-PUBLIC = {"armada_cli", "armada_cli.data", "armada_cli.evaluation", "armada_cli.evaluation.metrics"}
+PUBLIC = {"armada_cli", "armada_cli.data", "armada_cli.weights", "armada_cli.evaluation", "armada_cli.evaluation.metrics"}
 """What a plugin may import: `armada_cli` itself and its public modules."""
 
 
