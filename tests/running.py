@@ -92,7 +92,7 @@ def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 120) -> Ended:
+def ended(process: subprocess.Popen[str], seconds: float = 300) -> Ended:
     """Wait for a process."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -103,7 +103,7 @@ def ended(process: subprocess.Popen[str], seconds: float = 120) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def wait_until(true: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 90) -> bool:
+def wait_until(true: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 240) -> bool:
     """Whether the condition came true before the process ended; polled every millisecond."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

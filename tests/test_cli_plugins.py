@@ -28,7 +28,7 @@ def armada(tmp_path):
             env={**keep, "PYTHONPATH": os.pathsep.join(map(str, path)), **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         return found.returncode, found.stdout, found.stderr
 

@@ -151,7 +151,7 @@ class Installed:
             name: value for name, value in os.environ.items() if not name.startswith("ARMADA_") and name != "PYTHONPATH"
         }
         found = subprocess.run(
-            [self.script, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+            [self.script, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
         )
         assert (found.returncode, found.stderr) == (0, "")
         return found.stdout
@@ -165,7 +165,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
     def build(kind: str, source: Path) -> Path:
         command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
-        subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
+        subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=300)
         return next(folder.glob("*.whl" if kind == "wheel" else "*.tar.gz"))
 
     with tarfile.open(build("sdist", ROOT)) as archive:
@@ -187,7 +187,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     own = next((environment / "lib").glob("python*/site-packages"))
     (own / "dependencies.pth").write_text(f"{dependencies}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet", str(wheel)]
-    subprocess.run(pip, check=True, capture_output=True, timeout=120)
+    subprocess.run(pip, check=True, capture_output=True, timeout=300)
     with zipfile.ZipFile(wheel) as zipped:
         return Installed(sdist, set(zipped.namelist()), environment / "bin" / "armada")
 

@@ -52,7 +52,7 @@ def armada(folder: Path, *arguments: str, path: tuple[Path, ...] = ()) -> subpro
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("ARMADA_", "_ARMADA"))}
     environment = {**keep, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(map(str, path))}
     command = [sys.executable, "-m", "armada_cli.main", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 # -------------------------------------------------------------------------------------------------------- the README
@@ -253,7 +253,7 @@ def metre(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(content, encoding="utf-8")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
     with zipfile.ZipFile(next((folder / "dist").glob("*.whl"))) as wheel:
         wheel.extractall(folder / "installed")
     return folder / "installed"
