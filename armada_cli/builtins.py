@@ -1,8 +1,9 @@
-"""The core's own components, registered through the same hooks as everybody's: the losses and the methods."""
+"""The core's own components, registered through the same hooks as everybody's: losses, methods, and the ensemble of
+teachers."""
 
 from __future__ import annotations
 
-from armada_cli import losses, methods
+from armada_cli import ensemble, losses, methods
 from armada_cli.contracts import Component
 from armada_cli.hookspecs import hookimpl
 
@@ -15,3 +16,8 @@ def armada_losses() -> list[Component]:
 @hookimpl
 def armada_methods() -> list[Component]:
     return methods.CARDS
+
+
+@hookimpl
+def armada_teachers() -> list[Component]:
+    return ensemble.CARDS

@@ -6,23 +6,45 @@ way in. Each entry point is loaded, registered and checked alone, so that one fa
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib.metadata
+import inspect
 import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
 from armada_cli import hookspecs
-from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component
+from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component, Environment
 from armada_cli.errors import UserError
 
 OWN_DISTRIBUTION = "armada-cli"
+
+SLOW_SECONDS = 0.5
+"""A plugin that takes longer to load delays every command, so `armada plugins` names it. One that imports only `armada_cli`
+takes a few milliseconds."""
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "diffusers",
+    "datasets",
+    "accelerate",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "numpy",
+    "tensorflow",
+    "jax",
+)
+"""Packages that a card has no need of; where one was imported while a slow plugin was loaded, it is the likely reason."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,8 @@ class Plugin:
         seconds: time to import, register and check it.
         registers: what it brought, as (kind, name).
         error: one line that says why it was skipped; empty for a healthy plugin.
+        disabled: left out by ``ARMADA_DISABLE``; nothing of it was imported.
+        imports: heavy packages that were imported while it was loaded.
     """
 
     name: str
@@ -63,6 +87,11 @@ class Plugin:
     registers: list[tuple[str, str]] = field(default_factory=list)
     error: str = ""
     disabled: bool = False
+    imports: list[str] = field(default_factory=list)
+
+    @property
+    def slow(self) -> bool:
+        return self.seconds > SLOW_SECONDS
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -81,6 +110,9 @@ class Catalog:
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
         self._components: dict[tuple[str, str], list[Registered]] = {}
+        self.former: list[Mapping[str, Any]] = []
+        """Components of an earlier run, each with kind, name, distribution and version: of one that is gone, `find` can then
+        say who brought it."""
 
     @classmethod
     def load(cls, *, strict: bool | None = None, warn: bool = True) -> Catalog:
@@ -118,13 +150,18 @@ class Catalog:
             plugin.disabled = True
             return plugin
         start = time.perf_counter()
+        light = {name for name in HEAVY if name not in sys.modules}
         module: Any = None
         found: list[Registered] = []
         try:
-            module = entry.load()
-            manager.register(module, name=f"{distribution}:{entry.name}")
-            manager.check_pending()
-            for kind, card in _cards(manager, module):
+            # What a stranger's module prints must not get into the JSON or the table that the command prints.
+            with contextlib.redirect_stdout(sys.stderr):
+                module = entry.load()
+                _check_hooks(module)
+                manager.register(module, name=f"{distribution}:{entry.name}")
+                manager.check_pending()
+                cards = _cards(manager, module)
+            for kind, card in cards:
                 _check_card(kind, card)
                 found.append(Registered(kind, card, entry.name, distribution, version))
             twice = [
@@ -132,7 +169,9 @@ class Catalog:
             ]
             if twice:
                 raise ValueError(f"it registers {twice[0]!r} twice")
-        except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not reach the user's command
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a stranger's module raises must not reach the user's command
             plugin.error = _one_line(error)
             if module is not None and manager.is_registered(module):
                 manager.unregister(module)
@@ -141,6 +180,7 @@ class Catalog:
                 self._components.setdefault((item.kind, item.name), []).append(item)
                 plugin.registers.append((item.kind, item.name))
         plugin.seconds = time.perf_counter() - start
+        plugin.imports = sorted(name for name in light if name in sys.modules)
         return plugin
 
     @property
@@ -158,8 +198,8 @@ class Catalog:
         """The component a recipe names, plain or as ``distribution:name``.
 
         Raises:
-            UserError: unknown (with the nearest names, and the errors of broken plugins that might have brought it), or
-                brought by two distributions.
+            UserError: unknown (with who brought it before, the errors of broken plugins that might have brought it, or the
+                nearest names), or brought by two distributions.
         """
         distribution, _, plain = name.rpartition(":")
         items = self._components.get((kind, plain), [])
@@ -170,14 +210,54 @@ class Catalog:
         if items:
             choices = " or ".join(f"'{item.distribution}:{plain}'" for item in items)
             raise UserError(f"{kind} {plain!r} is brought by two distributions", f"Name one of them: {choices}")
-        suspects = [
-            p for p in self.broken if plain in p.name or plain in p.distribution or p.name.endswith(plain)
-        ] or self.broken
-        if suspects:
-            errors = "; ".join(f"plugin {p.name!r} of {p.distribution}: {p.error}" for p in suspects)
-            raise UserError(f"unknown {kind} {name!r}", f"A plugin that could not be loaded may bring it: {errors}")
-        hint = did_you_mean(plain, self.names(kind)) or f"`armada list {kind}s` shows what there is"
+        hint = (
+            self._who_brought(kind, plain, distribution)
+            or self._who_failed(plain, distribution)
+            or did_you_mean(plain, self.names(kind))
+            or self._who_failed("", distribution)
+            or f"`armada list {kind}{'es' if kind == 'loss' else 's'}` shows what there is"
+        )
         raise UserError(f"unknown {kind} {name!r}", hint[0].upper() + hint[1:])
+
+    def complaint(self, kind: str, name: Any) -> str:
+        """What is wrong with a component's name that stands in an option, as an options class's `problems` says it; empty
+        when nothing is."""
+        if not isinstance(name, str):
+            return f"{name!r} is not the name of a {kind}"
+        try:
+            self.find(kind, name)
+        except UserError as error:
+            return f"{error.what}; {error.hint[:1].lower()}{error.hint[1:]}"
+        return ""
+
+    def _who_brought(self, kind: str, name: str, distribution: str) -> str:
+        """Where a component of an earlier run came from, and why it is not there now."""
+        for item in self.former:
+            if (item.get("kind"), item.get("name")) != (kind, name) or distribution not in ("", item.get("distribution")):
+                continue
+            who = f"{item.get('distribution')} {item.get('version')}"
+            before = f"it came from {who} when this was run"
+            now = [plugin for plugin in self.plugins if plugin.distribution == item.get("distribution")]
+            if any(plugin.disabled for plugin in now):
+                return f"{before}, which ARMADA_DISABLE leaves out now"
+            if broken := [plugin for plugin in now if plugin.error]:
+                return f"{before}, which cannot be loaded now: {broken[0].error}"
+            how = f"pip install '{item.get('distribution')}=={item.get('version')}'"
+            if now:
+                return f"{before}; {now[0].version} is installed now and does not bring it: {how}"
+            return f"{before}, which is not installed now: {how}"
+        return ""
+
+    def _who_failed(self, name: str, distribution: str) -> str:
+        """The errors of the broken plugins that may bring a component, judged by their names; without a name, of all."""
+        suspects = [
+            plugin
+            for plugin in self.broken
+            if (name in plugin.name or name in plugin.distribution or name in plugin.error)
+            and distribution in ("", plugin.distribution)
+        ]
+        errors = "; ".join(f"plugin {plugin.name!r} of {plugin.distribution}: {plugin.error}" for plugin in suspects)
+        return f"a plugin that could not be loaded may bring it: {errors}" if errors else ""
 
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:
@@ -191,7 +271,38 @@ def _entry_points() -> list[importlib.metadata.EntryPoint]:
 def _distribution(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
     if entry.dist is None:
         return ("unknown distribution", "?")
-    return (entry.dist.name, entry.dist.version)
+    return (str(entry.dist.name), str(entry.dist.version))
+
+
+def _check_hooks(module: Any) -> None:
+    """Says of a module's functions what pluggy says at greater length, or not at all: a function without its mark is none of
+    pluggy's business, and yet the commonest mistake."""
+    known = set(hookspecs.HOOKS.values())
+    marked = []
+    for name in dir(module):
+        function = getattr(module, name, None)
+        if not inspect.isroutine(function):
+            continue
+        if not hasattr(function, f"{hookspecs.PROJECT}_impl"):
+            if name in known:
+                raise ValueError(f"{name}() is no hook: it lacks the decorator @hookimpl of armada_cli")
+            continue
+        marked.append(name)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ValueError(f"unknown hook {name!r}; {hint}")
+        needed = [
+            item.name
+            for item in inspect.signature(function).parameters.values()
+            if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
+        ]
+        if needed:
+            raise ValueError(f"{name}({', '.join(needed)}) asks for arguments; a hook takes none")
+    if not marked:
+        raise ValueError(
+            "it has no hook, so it registers nothing; decorate a function such as armada_teachers() with @hookimpl"
+        )
 
 
 def _cards(manager: pluggy.PluginManager, module: Any) -> list[tuple[str, Component]]:
@@ -227,6 +338,10 @@ def _check_card(kind: str, card: Component) -> None:
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    newer = isinstance(error, TypeError) and "Component.__init__() got an unexpected keyword argument" in text
+    if newer or (isinstance(error, ImportError) and text.startswith("cannot import name") and "'armada_cli" in text):
+        # Names and fields are added to a contract before its number says so, and the number is read last.
+        text += "; it may be written for another armada-cli than this one: upgrade the older of the two"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -236,8 +351,22 @@ def current() -> Catalog:
     return Catalog.load()
 
 
-def restore(catalog: Catalog, kind: str, build: Mapping[str, Any]) -> tuple[Registered, Any]:
-    """The component and options instance that a spec names."""
-    registered = catalog.find(kind, f"{build['distribution']}:{build['name']}")
+def restore(
+    catalog: Catalog, kind: str, build: Mapping[str, Any], environment: Environment | None = None
+) -> tuple[Registered, Any]:
+    """The component and options instance that a spec names.
+
+    Raises:
+        UserError: it is not installed any more; or it is a local file, which has changed or is not allowed to run.
+    """
+    if "file" in build:
+        from armada_cli import local
+
+        registered = local.load(kind, Path(build["file"]), build["class"], environment or Environment(), build["content"])
+    else:
+        catalog.former.insert(0, {"kind": kind, **build})
+        registered = catalog.find(kind, f"{build['distribution']}:{build['name']}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in build["options"].items()}
-    return registered, registered.component.options(**values)
+    # A component that was made tiny may need less than its card says.
+    card = replace(registered.component, requires=tuple(build.get("requires", registered.component.requires)))
+    return replace(registered, component=card), card.options(**values)

@@ -16,13 +16,14 @@ import json
 import os
 import random
 import re
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from armada_cli.errors import MissingPackage
+from armada_cli.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,10 @@ CONTRACT_VERSION = 1
 """Rises when a plugin written for the old contract would no longer work."""
 
 KINDS = ("teacher", "student", "task", "loss", "method")
+"""The five things a plugin can bring."""
+
 TASK_KINDS = ("classification", "regression", "multilabel", "multiple-choice", "generation")
+"""What a task can ask of a student."""
 
 JSON: TypeAlias = Any
 TeacherInput: TypeAlias = Any
@@ -52,6 +56,7 @@ def option(
     below: float | None = None,
     choices: Iterable[Any] | None = None,
     identity: bool = True,
+    evaluation: bool = False,
     path: bool = False,
 ) -> Any:
     """Declare one field of an options dataclass.
@@ -62,8 +67,12 @@ def option(
         minimum, maximum: inclusive bounds; above, below: exclusive bounds.
         choices: the values allowed.
         identity: False for an option that cannot change any output (a batch size of a teacher, a device).
+        evaluation: the option of a generation task says how answers are made or scored; a training does not depend on it.
         path: the value is a file or folder; relative ones are resolved against the recipe's folder, and the *content*
             takes the place of the name in the component's identity.
+
+    Raises:
+        TypeError: the default is a list, a dict or a set.
     """
     metadata = {
         "help": help,
@@ -73,6 +82,7 @@ def option(
         "below": below,
         "choices": tuple(choices) if choices is not None else None,
         "identity": identity,
+        "evaluation": evaluation,
         "path": path,
     }
     if isinstance(default, (list, dict, set)):
@@ -95,6 +105,7 @@ class Environment:
         offline: no download may be tried (``HF_HUB_OFFLINE=1``).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         threads: CPU threads that a *teacher* may use; a trial on CPU always uses one.
+        local_code: classes in files that a recipe names may be executed (``--allow-local-code``).
     """
 
     runs: Path = Path("runs")
@@ -102,6 +113,7 @@ class Environment:
     offline: bool = False
     device: str = "auto"
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    local_code: bool = False
 
 
 # ----------------------------------------------------------------------------------------------------------- component
@@ -115,11 +127,7 @@ class Component:
         name: what a recipe calls it; lower-case words joined by hyphens.
         summary: one line for `armada list`.
         target: ``package.module:Class``, imported only when a trial needs it.
-        options: a frozen dataclass whose fields were declared with `option()`. It may have these methods, all cheap:
-            ``problems(environment) -> Iterable[str]`` (what is wrong with this combination of values),
-            ``identity(environment) -> dict`` (added to the identity, e.g. a digest of a data file),
-            ``downloads(environment) -> Iterable[str]`` (what still has to be fetched, for `armada check`),
-            ``kind() -> str`` (for a task whose kind depends on its options).
+        options: a frozen dataclass whose fields were declared with `option()`.
         provides: for a teacher its modality (``image``, ``video``, ``audio``, ``text``, ``any``); for a student
             ``encoder`` or ``decoder``; for a task its kind (see `TASK_KINDS`); for a method the task kinds it can
             train; for a loss ``manifold``.
@@ -131,6 +139,24 @@ class Component:
         revision: raised by the author when the same options give another output than before.
         light: the target imports nothing heavy, so that `armada check` may load a task to count its texts.
         requires_armada: the contract version it was written for.
+        reference: where it was published, for `armada show`.
+
+    The options class may have these methods, all cheap; it needs none of them.
+
+    Options class:
+        ``problems(environment) -> Iterable[str]``: what is wrong with this combination of values, a line each; what stands
+            before a semicolon is the problem, what follows it the suggestion.
+        ``identity(environment) -> dict``: added to the identity, e.g. a digest of a data file.
+        ``downloads(environment) -> Iterable[str]``: what still has to be fetched, for `armada check`.
+        ``kind() -> str``: for a task whose kind depends on its options.
+        ``smoke(folder) -> options``: the same component made tiny for ``--smoke``, with what it needs written below
+            ``folder``; see `armada_cli.tiny`.
+        ``size() -> dict``: for a student, what an estimate needs: ``parameters``, ``trainable``, ``hidden``, ``layers``,
+            ``heads``, ``vocabulary``.
+        ``rows() -> dict``: for a task, what an estimate needs before the data are there: rows of ``train`` and
+            ``validation``, and ``tokens``, the usual length of one input.
+        ``trained_on() -> recipe value``: for a task that is evaluated on a student trained on another task: that task.
+        ``prompts() -> dict``: for a generation task: what is asked, by name, for `armada show`.
     """
 
     name: str
@@ -178,14 +204,18 @@ class Component:
                 missing.append(requirement)
         return missing
 
-    def identity(self, options: Any, environment: Environment) -> dict[str, JSON]:
+    def identity(self, options: Any, environment: Environment, *, training: bool = False) -> dict[str, JSON]:
         """Everything about this component that can change an output: name, revision, options, package versions, and
-        the content of the files that its options name."""
+        the content of the files that its options name.
+
+        Args:
+            training: what can change a training, without the options that concern evaluation alone.
+        """
         import importlib.metadata
 
         values: dict[str, JSON] = {}
         for item in dataclasses.fields(options):
-            if not item.metadata.get("identity", True):
+            if not item.metadata.get("identity", True) or (training and item.metadata.get("evaluation")):
                 continue
             value = getattr(options, item.name)
             if item.metadata.get("path") and value:
@@ -284,6 +314,24 @@ class Teacher(ABC):
         """Free what the teacher holds (a process, a model on a GPU)."""
 
 
+class Unanswered(Exception):
+    """Raised by `Teacher.represent` when it has no vector for some inputs of a batch and asking again now is of no use, while
+    the others are well. The host stores those, goes on with the next batches, and names what is missing at the end.
+
+    Args:
+        vectors: float32 [n, width], a row per input of the batch; what stands in the rows of `reasons` does not matter. None
+            when there is no vector at all.
+        reasons: row -> why there is none, in one line.
+        listed: where the teacher keeps the whole list, for the message.
+    """
+
+    def __init__(self, vectors: np.ndarray | None, reasons: Mapping[int, str], listed: str = "") -> None:
+        self.vectors = vectors
+        self.reasons = dict(reasons)
+        self.listed = listed
+        super().__init__(f"{len(self.reasons)} inputs have no vector: {next(iter(self.reasons.values()), '')}")
+
+
 # ---------------------------------------------------------------------------------------------------------------- task
 
 
@@ -293,8 +341,10 @@ class Split:
 
     Attributes:
         texts: what the student reads. A single text ``(a,)``, a pair ``(a, b)``; for multiple choice the question
-            followed by its choices, ``(question, choice_0, ..., choice_k-1)``.
-        labels: class numbers (classification, multiple choice), floats (regression), or tuples of 0/1 (multi-label).
+            followed by its choices, ``(question, choice_0, ..., choice_k-1)``. For generation ``(prompt, response)`` in
+            training; in evaluation ``(prompt,)``, or ``(prompt, candidate_0, ...)`` where likelihoods are compared.
+        labels: class numbers (classification, multiple choice), floats (regression), tuples of 0/1 (multi-label), or
+            whatever `Task.score` compares an answer with (generation).
         teacher_inputs: what the teacher is shown, one text or path per example.
     """
 
@@ -320,6 +370,28 @@ class Split:
         return self.take(sorted(random.Random(f"armada limit {name}").sample(range(len(self)), rows)))
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How the answers to a generation task are made.
+
+    Attributes:
+        max_new_tokens: tokens of an answer at most; max_prompt_tokens: a longer prompt loses its beginning, None is as long
+            as the student's context allows.
+        sample: draw each token; otherwise the most likely one, or beam search with `beams` over 1.
+        temperature, top_p, top_k: the distribution drawn from; top_k 0 is all tokens.
+        seeds: one whole evaluation each; scores are their mean. Without `sample` there should be one.
+    """
+
+    max_new_tokens: int = 256
+    max_prompt_tokens: int | None = None
+    sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    beams: int = 1
+    seeds: tuple[int, ...] = (0,)
+
+
 class Task(ABC):
     """Labelled text and how to score an answer to it."""
 
@@ -329,6 +401,9 @@ class Task(ABC):
 
     kind: str = "classification"
     """One of `TASK_KINDS`."""
+
+    decoding: Decoding | None = None
+    """For generation: how answers are made. None compares the likelihoods of the candidates that `split` gives."""
 
     @abstractmethod
     def split(self, name: str) -> Split:
@@ -343,8 +418,9 @@ class Task(ABC):
         """Names of the classes, in the order of their numbers; for regression one name, the target's."""
 
     @abstractmethod
-    def score(self, outputs: np.ndarray, labels: Sequence[Any]) -> dict[str, float]:
-        """outputs: float [n, c], the student's logits (or the prediction, c = 1, for regression); labels: n as in `Split`.
+    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
+        """outputs: float [n, c], the student's logits (or the prediction, c = 1, for regression); for generation n answers
+        (`str`), or float [n, candidates] of log-likelihoods, -inf where a row has fewer. labels: n as in `Split`.
         Returns metric name -> value in the unit of the published tables (percent); `metric` names the main one."""
 
     @property
@@ -358,12 +434,15 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class Problem:
-    """What a student must know of a task to build itself: kind, number of outputs c, names of the classes."""
+    """What a student must know of a task to build itself: kind, number of outputs c (0 for generation), names of the
+    classes, tokens of one input at most, and the precision of training (``float32`` or ``bf16``), in which frozen weights may
+    be held."""
 
     kind: str
     outputs: int
     labels: tuple[str, ...]
     max_length: int = 128
+    precision: str = "float32"
 
 
 @dataclass
@@ -371,18 +450,25 @@ class StudentOutput:
     """What one forward pass gives.
 
     Attributes:
-        logits: o_s, [n, c].
-        pooled: h'_s = F~_s(h_s), [n, d]; for multiple choice [n, choices, d].
-        hidden_states: the layers' outputs [n, tokens, d], when they were asked for.
+        logits: o_s, [n, c]; for generation [n, c] is not there, and `logits` is an empty tensor.
+        pooled: h'_s = F~_s(h_s), [n, d]; for multiple choice [n, choices, d]. For a student without a pooler of its own
+            (`Student.own_pooler`) it is h_s, and the method adds F~_s.
+        hidden_states: the layers' outputs [n, tokens, d], when they were asked for; a student whose `pooled` does not lie
+            between its input and its output gives the last one always.
+        loss: for generation, the next-token cross-entropy, mean over the response's tokens of the batch.
     """
 
     logits: Tensor
     pooled: Tensor
     hidden_states: tuple[Tensor, ...] | None = None
+    loss: Tensor | None = None
 
 
 class Student(ABC):
     """A language model that is trained on a task, and saves itself as an ordinary transformers (or PEFT) folder."""
+
+    own_pooler: bool = True
+    """Whether `StudentOutput.pooled` went through the model's own non-linear layer F~_s; a decoder has none."""
 
     def __init__(self, options: Any, environment: Environment) -> None:
         self.options = options
@@ -414,6 +500,25 @@ class Student(ABC):
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         """Write weights (safetensors), configuration and tokenizer; loads without this project."""
 
+    def generate(self, model: nn.Module, prompts: Sequence[str], decoding: Decoding, streams: Sequence[int]) -> list[str]:
+        """Answers to one batch of prompts, without the prompt and without what follows the end of text.
+
+        Args:
+            streams: one integer a prompt; what is drawn for a prompt comes from a generator seeded with it, so that an
+                answer does not depend on its neighbours.
+        """
+        raise UserError(f"student {type(self).__name__} cannot generate text", "Choose a decoder: `armada list students`")
+
+    def likelihoods(self, model: nn.Module, rows: Sequence[tuple[str, ...]]) -> list[list[float]]:
+        """For rows ``(prompt, candidate_0, ...)`` the log-likelihood of each candidate after its prompt, in nats, divided by
+        its number of tokens."""
+        raise UserError(f"student {type(self).__name__} cannot generate text", "Choose a decoder: `armada list students`")
+
+    def merge(self, folder: Path, output: Path) -> None:
+        """Write what `save` wrote into `folder` as one ordinary transformers folder: adapters folded into the weights. For a
+        student without adapters a copy."""
+        shutil.copytree(folder, output, dirs_exist_ok=True)
+
 
 # ---------------------------------------------------------------------------------------------------------------- loss
 
@@ -423,6 +528,9 @@ class Loss(ABC):
 
     Called with ``p_ts`` and ``p_s``, both [n, 768]; returns a scalar. Gradients flow to whatever was not detached.
     """
+
+    minimum: float | None = 0.0
+    """The value where both batches are equal, below which the loss never falls; None for a loss without such a bound."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -452,7 +560,8 @@ class Batch:
 
     Attributes:
         rows: numbers of the examples in the (limited) training split, [n].
-        labels: long [n] (classification, multiple choice), float [n] (regression) or float [n, c] (multi-label).
+        labels: long [n] (classification, multiple choice), float [n] (regression) or float [n, c] (multi-label); zeros for
+            generation, whose loss the student computes.
         features: h_t, float [n, 128]; None for a method that needs no teacher.
         step: number of the optimizer step, from 0.
         share: part of the optimizer step that this (micro-)batch is; 1 without accumulation.
@@ -484,6 +593,8 @@ class Setup:
         student_outputs: role -> logits of the trial this method depends on, on the training split, [rows, c].
         steps: optimizer steps of the whole training; learning_rate: step -> the student's rate.
         device: where modules go.
+        own_pooler: whether the student's pooled output went through a layer F~_s of its own.
+        parts: widths of the teachers' parts of h_t where several are kept apart; empty for one teacher.
     """
 
     problem: Problem
@@ -499,6 +610,8 @@ class Setup:
     steps: int
     learning_rate: Callable[[int], float]
     device: Any = "cpu"
+    own_pooler: bool = True
+    parts: tuple[int, ...] = ()
 
 
 class Method(ABC):

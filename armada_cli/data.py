@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from armada_cli.contracts import JSON, Environment, Split, Task, content_fingerprint, option
 from armada_cli.errors import UserError
@@ -72,6 +72,19 @@ def rows(
     if not table:
         raise UserError(f"{path}: no row in it", f"Copy the {split} split of {dataset} there again, one JSON object a line")
     return table
+
+
+def write_rows(root: Path, dataset: str, config: str | None, split: str, table: Iterable[Mapping[str, Any]]) -> Path:
+    """Write one split into a mirror as `rows` reads it, in one step; returns the file.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    from armada_cli.files import write_atomic
+
+    path = root / dataset / (config or "") / f"{split}.jsonl"
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table))
+    return path
 
 
 def where(environment: Environment, dataset: str, config: str | None, split: str, row: int) -> str:
@@ -126,7 +139,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_type(value: Any) -> str:
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", type(None): "null"}
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object", type(None): "null"}
     return names.get(type(value), type(value).__name__)
 
 
@@ -194,6 +207,74 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
+# --------------------------------------------------------------------------------------------------- instruction data
+
+PROMPT = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Response:\n"
+)
+"""The template of Alpaca, in which instruction data are asked; LLM-Adapters and MiniLLM use the same words."""
+
+PROMPT_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+"""The same for an instruction with an input of its own."""
+
+
+def instruction_prompt(instruction: str, text: str = "") -> str:
+    """An instruction, and its input where there is one, in Alpaca's template."""
+    # Not str.format: an instruction may hold braces.
+    if text:
+        return PROMPT_WITH_INPUT.replace("{input}", text, 1).replace("{instruction}", instruction, 1)
+    return PROMPT.replace("{instruction}", instruction, 1)
+
+
+def file_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The rows of one file: a JSON array of objects (``.json``), or an object a line.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, holds no row, or a row lacks one of `columns`.
+    """
+    wanted = tuple(columns)
+    table = _array(path) if path.suffix == ".json" else [row for _, row in _lines(path)]
+    if not table:
+        raise UserError(f"{path}: no row in it", "Copy the file again")
+    for number, row in enumerate(table):
+        if any(name not in row for name in wanted):
+            _check_columns(file_place(path, number), row, wanted)
+    return table
+
+
+def file_place(path: Path, row: int) -> str:
+    """The place of a row (from 0) of `file_rows` for an error message: ``file:line``, or ``file, row 3`` of an array."""
+    if path.suffix != ".json":
+        for number, (line, _) in enumerate(_lines(path)):
+            if number == row:
+                return f"{path}:{line}"
+    return f"{path}, row {row + 1}"
+
+
+def _array(path: Path) -> list[dict[str, Any]]:
+    again = "The file is damaged or no JSON array: copy it again"
+    try:
+        table = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8", again) from None
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise UserError(f"{path}: not JSON ({reason})", again) from None
+    if not isinstance(table, list):
+        raise UserError(f"{path}: a JSON {_json_type(table)}, not an array of objects", again)
+    for number, row in enumerate(table):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, row {number + 1}: a JSON {_json_type(row)}, not an object", again)
+    return table
+
+
 # --------------------------------------------------------------------------------------- tasks over a published dataset
 
 
@@ -208,6 +289,7 @@ class HubOptions:
         bounds: for regression, the smallest and the largest label; None for class numbers.
         metrics: what `score` returns; the first is the main one.
         published: the column of the paper's tables that this task is; group: the tables' group.
+        official: rows of ``train`` and ``validation`` as published, and the usual number of tokens of one input.
     """
 
     path: str | None = option(None, "A mirror of its own, laid out as --data; wins over --data", path=True, identity=False)
@@ -221,11 +303,42 @@ class HubOptions:
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     published: ClassVar[str] = ""
     group: ClassVar[str] = "own"
+    official: ClassVar[tuple[int, int, int] | None] = None
 
     @property
     def main_metric(self) -> str:
         """The metric that tables show."""
         return self.metrics[0]
+
+    def rows(self) -> dict[str, int]:
+        """The published sizes, for an estimate before the data are there; empty where none are known."""
+        return {} if self.official is None else dict(zip(("train", "validation", "tokens"), self.official, strict=True))
+
+    def smoke_rows(self, name: str) -> list[dict[str, Any]]:
+        """Rows of our own for ``train`` (16) or ``validation`` (8), with every class in both and no text in both. A subclass
+        whose columns are not all free text lays its own on top."""
+        from armada_cli.tiny import SENTENCES
+
+        count, found = {"train": 16, "validation": 8}[name], []
+        for number in range(count):
+            row: dict[str, Any] = {}
+            for place, column in enumerate(self.fields):
+                text = SENTENCES[(number + 5 * place) % len(SENTENCES)]
+                row[column] = text if name == "train" else f"{SENTENCES[(number + 7) % len(SENTENCES)]} {text}"
+            if self.bounds is None:
+                row["label"] = number % len(self.classes)
+            else:
+                low, high = self.bounds
+                row["label"] = round(low + (high - low) * number / (count - 1), 3)
+            found.append(row)
+        return found
+
+    def smoke(self, folder: Path) -> Self:
+        """This task on the rows of `smoke_rows`, in a mirror below `folder`."""
+        root = Path(folder) / "mirror"
+        for name in ("train", "validation"):
+            write_rows(root, self.dataset, self.config, self.split_name(name), self.smoke_rows(name))
+        return replace(self, path=str(root))
 
     def split_name(self, name: str) -> str:
         """The hub's name of ``train`` or ``validation``."""

@@ -31,3 +31,7 @@ class MissingPackage(UserError):
 
 class TrialFailed(Exception):
     """A trial stopped for a reason that concerns this trial alone (NaN loss, out of memory); the others go on."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; what is needed to go on has been written."""

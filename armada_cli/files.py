@@ -65,10 +65,19 @@ def disk_error(path: Path, error: OSError) -> UserError:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Put a complete folder in the place of another."""
+    """Put a complete folder in the place of another. Its files become as readable as any new file of this user: some
+    libraries write weights for their owner alone."""
+    make_readable(source)
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         os.replace(target, old)
     os.replace(source, target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def make_readable(folder: Path) -> None:
+    """Give the files in a folder the permissions of any new file of this user."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.chmod(path, 0o666 & ~_umask())

@@ -18,9 +18,13 @@ COMMANDS = {
     "check": ("armada_cli.commands.check", "Check a recipe and print its plan, without running it."),
     "list": ("armada_cli.commands.list_", "List teachers, students, tasks, losses, methods and recipes."),
     "show": ("armada_cli.commands.show", "Show one component's options, or one recipe."),
+    "copy": ("armada_cli.commands.copy", "Copy a recipe of the box, to make it your own."),
     "plugins": ("armada_cli.commands.plugins", "Show the plugins, what each brings, and what is broken."),
+    "new": ("armada_cli.commands.new", "Write the project of a new teacher, student, task, loss or method."),
+    "verify": ("armada_cli.commands.verify", "Verify that a component keeps its contract, promise by promise."),
     "features": ("armada_cli.commands.features", "List, build, verify, export and import teacher features."),
     "report": ("armada_cli.commands.report", "Print the report of a run again."),
+    "export": ("armada_cli.commands.export", "Write a trained student to a folder of its own, to be loaded without armada."),
     "completion": ("armada_cli.commands.completion", "Print the completion script of a shell."),
 }
 """Name -> (module, summary): `--help` reads this table and imports none of the modules. Each module has a `command`."""

@@ -9,17 +9,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from armada_cli import catalog as catalogs
+from armada_cli import local
 from armada_cli.contracts import CONTRACT_VERSION, Environment, Split, fingerprint
+from armada_cli.ensemble import read_members
+from armada_cli.errors import UserError
 from armada_cli.features.store import identity_key, teacher_identity
 from armada_cli.recipe.model import Choice, Recipe
 from armada_cli.recipe.nested import read_nested
 from armada_cli.settings import Features, Train
+
+EVALUATED = "evaluated"
+"""The role of the trial whose student a trial scores on another task, without training it."""
+
+EVALUATION_SETTINGS = ("evaluation_batch", "evaluate", "select")
+"""Training settings that say nothing of a training whose student is scored by other trials."""
 
 ALIGNER_SETTINGS = ("aligner_lr", "aligner_epochs")
 """Training settings that a method without an aligner does not see, and whose values must not split its trials."""
@@ -27,7 +36,8 @@ ALIGNER_SETTINGS = ("aligner_lr", "aligner_epochs")
 
 @dataclass(frozen=True)
 class FeatureJob:
-    """The representations one teacher makes of one task's training split."""
+    """The representations one teacher makes of one task's training split. An ensemble's are those of its `members`, each with
+    a reduction of its own; `apart` tells an aligner each from one that reads them all."""
 
     key: str
     teacher: Choice
@@ -35,6 +45,8 @@ class FeatureJob:
     limit: Mapping[str, int]
     features: Features
     identity: Mapping[str, Any]
+    members: tuple[FeatureJob, ...] = ()
+    apart: bool = False
 
     @property
     def identity_key(self) -> str:
@@ -62,10 +74,13 @@ class Trial:
     task: Choice
     method: Choice
     teacher: Choice | None
+    evaluate: bool = True
+    plugins: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
-        return f"{self.task.title} · {self.method.title} · seed {self.seed}"
+        what = "" if self.evaluate else "training on "
+        return f"{what}{self.task.title} · {self.method.title} · seed {self.seed}"
 
     def spec(self) -> dict[str, Any]:
         """Everything a worker needs, as plain JSON (spec.json). `features`, the key of the prepared features, is filled in
@@ -80,18 +95,24 @@ class Trial:
             "features": None,
             "depends": dict(self.depends),
             "title": self.title,
+            "evaluate": self.evaluate,
+            "plugins": dict(self.plugins),
         }
 
 
 @dataclass
 class Plan:
-    """All trials of a recipe in the order they can run: dependencies first."""
+    """All trials of a recipe in the order they can run: dependencies first. `resize` is what a smoke run does to the components
+    that others name."""
 
     recipe: Recipe
+    resize: Callable[[Choice], Choice] = lambda choice: choice
+    environment: Environment = field(default_factory=Environment)
     trials: list[Trial] = field(default_factory=list)
     dependencies: list[Trial] = field(default_factory=list)
     feature_jobs: dict[str, FeatureJob] = field(default_factory=dict)
-    _identities: dict[tuple[int, bool], tuple[Choice, dict[str, Any]]] = field(default_factory=dict, repr=False)
+    _members: dict[int, tuple[Choice, tuple[Choice, ...]]] = field(default_factory=dict, repr=False)
+    _identities: dict[tuple[int, bool, bool], tuple[Choice, dict[str, Any]]] = field(default_factory=dict, repr=False)
 
     @property
     def everything(self) -> list[Trial]:
@@ -104,35 +125,50 @@ class Plan:
         and the manifold losses that methods name."""
         recipe = self.recipe
         found = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
-        found += [trial.student for trial in self.dependencies]
-        for method in recipe.methods:
-            loss = getattr(method.options, "manifold", None)
-            name = loss.get("name") if isinstance(loss, Mapping) else loss
-            if isinstance(name, str):
-                registered = catalogs.current().find("loss", name)
-                found.append(Choice(registered, registered.component.options, name))
-        return found
+        found += [member for _, members in self._members.values() for member in members]
+        found += [choice for trial in self.dependencies for choice in (trial.student, trial.task)]
+        return [*found, *(loss for method in recipe.methods if (loss := manifold_loss(method, self.environment)))]
 
-    def identity(self, choice: Choice, environment: Environment, *, of_features: bool = False) -> dict[str, Any]:
+    def members(self, teacher: Choice, environment: Environment) -> tuple[Choice, ...]:
+        """The members of an ensemble, read once."""
+        if id(teacher) not in self._members:
+            folder = self.recipe.path.parent
+            members = read_members(teacher.options, teacher.place, folder, environment)
+            self._members[id(teacher)] = (teacher, tuple(self.resize(member) for member in members))
+        return self._members[id(teacher)][1]
+
+    def identity(
+        self, choice: Choice, environment: Environment, *, of_features: bool = False, training: bool = False
+    ) -> dict[str, Any]:
         """A choice's identity, computed once: it hashes weights and data files, and every trial asks for it.
 
         Args:
             of_features: as the feature store knows a teacher, without the plugin's version.
+            training: without what concerns evaluation alone.
         """
-        key = (id(choice), of_features)
+        key = (id(choice), of_features, training)
         if key not in self._identities:
             registered = choice.registered
             if of_features:
                 identity = teacher_identity(registered, choice.options, environment)
             else:
-                identity = {**registered.component.identity(choice.options, environment), "plugin": registered.origin}
+                own = registered.component.identity(choice.options, environment, training=training)
+                identity = {**own, "options": local.anywhere(own["options"]), "plugin": registered.origin}
+                if loss := manifold_loss(choice, environment):
+                    identity["manifold"] = self.identity(loss, environment)
             self._identities[key] = (choice, identity)  # the choice is kept, or another one could get its id
         return self._identities[key][1]
 
 
-def make_plan(recipe: Recipe, environment: Environment) -> Plan:
-    """Raises UserError where a method asks for a trial that cannot be built."""
-    plan = Plan(recipe)
+def make_plan(recipe: Recipe, environment: Environment, resize: Callable[[Choice], Choice] = lambda choice: choice) -> Plan:
+    """Args:
+        resize: applied to the components that others name (a text teacher, a member of an ensemble, the task a student is
+            trained on); those of the recipe itself are the caller's to change.
+
+    Raises:
+        UserError: a method asks for a trial that cannot be built.
+    """
+    plan = Plan(recipe, resize, environment)
     known: dict[str, Trial] = {}
     for student in recipe.students:
         for task in recipe.tasks:
@@ -154,53 +190,190 @@ def needs_teacher(method: Choice) -> bool:
     return bool(getattr(method.options, "needs_teacher", False))
 
 
+def manifold_loss(method: Choice, environment: Environment) -> Choice | None:
+    """The loss that a method's option ``manifold`` names, or None. What is wrong with its options is said when it is made."""
+    value = getattr(method.options, "manifold", None)
+    given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"name": value}
+    if local.is_local(given):
+        registered = local.load("loss", Path(given["file"]), given["class"], environment)
+        name = registered.name
+    else:
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            return None
+        registered = catalogs.current().find("loss", name)
+    known = {item.name for item in dataclasses.fields(registered.component.options)}
+    try:
+        options = registered.component.options(**{key: item for key, item in given.items() if key in known})
+    except Exception as error:
+        raise UserError(f"{method.place}: loss {name!r} refuses its options: {' '.join(str(error).split())}") from error
+    return Choice(registered, options, name)
+
+
 def _trial(
-    plan: Plan, student: Choice, task: Choice, method: Choice, teacher: Choice | None, seed: int, environment: Environment
+    plan: Plan,
+    student: Choice,
+    task: Choice,
+    method: Choice,
+    teacher: Choice | None,
+    seed: int,
+    environment: Environment,
+    *,
+    training: bool = False,
 ) -> Trial:
+    """Args:
+    training: for a generation task, the training alone; otherwise a trial there scores what such a training gave.
+    """
     recipe = plan.recipe
-    limit = task.limit if task.limit is not None else recipe.limit
+    limit = dict(task.limit if task.limit is not None else recipe.limit)
+    if training:
+        limit.pop("validation", None)
     train = resolve_train(recipe, student, task, method, environment)
+    generates = task.registered.component.kind(task.options) == "generation"
+    if generates and not training:
+        base = _trained_on(plan, task, environment)
+        return _evaluation(plan, student, task, base, method, teacher, seed, environment)
     job = None
     if teacher is not None:
-        job = _feature_job(plan, teacher, task, limit, environment)
+        make = _ensemble_job if hasattr(teacher.options, "members") else _feature_job
+        job = make(plan, teacher, task, limit, environment)
 
     depends = {}
     wanted = method.options.dependencies() if hasattr(method.options, "dependencies") else {}
     for role, needed in wanted.items():
         other = _trial(
             plan,
-            _student(needed["student"], role, method, recipe, environment),
+            plan.resize(_student(needed["student"], role, method, recipe, environment)),
             task,
             _undistilled(),
             None,
             int(needed.get("seed", 0)),
             environment,
         )
-        if other.id not in {trial.id for trial in plan.dependencies}:
-            plan.dependencies.append(other)
+        _depend(plan, other)
         depends[role] = other.id
 
     seen = dict(train)
     if teacher is None:
         for name in ALIGNER_SETTINGS:
             seen.pop(name, None)
+    for name in EVALUATION_SETTINGS if generates else ("evaluation_batch",):
+        seen.pop(name)
     identity = {
         "contract": CONTRACT_VERSION,
         "student": plan.identity(student, environment),
-        "task": {**plan.identity(task, environment), "limit": dict(limit)},
+        "task": {**plan.identity(task, environment, training=training), "limit": limit},
         "method": plan.identity(method, environment),
-        "teacher": None if job is None else {"identity": job.identity, "features": dataclasses.asdict(job.features)},
+        "teacher": None
+        if job is None
+        else {
+            "identity": job.identity,
+            "features": dataclasses.asdict(job.features),
+            # The store keeps vectors from one version of a plugin to the next, until its author raises the card's revision;
+            # a trial is another one all the same, or its result could not say which version made it.
+            "plugins": [part.teacher.registered.origin for part in (job, *job.members)],
+        },
         "train": seen,
         "seed": seed,
         "depends": depends,
     }
-    build = {
+    build = _builds(student, task, method, teacher)
+    number = fingerprint(identity)
+    plugins = _origins(plan, student, task, method, teacher, environment)
+    return Trial(
+        number, identity, build, train, limit, seed, job, depends, student, task, method, teacher, not training, plugins
+    )
+
+
+def _evaluation(
+    plan: Plan,
+    student: Choice,
+    task: Choice,
+    base: Choice,
+    method: Choice,
+    teacher: Choice | None,
+    seed: int,
+    environment: Environment,
+) -> Trial:
+    """A trial that trains nothing: it scores on `task` the student that another trial trains on `base`. What a recipe says
+    beside the task (`train`, `limit`) is about that training, so tasks that say the same share it, and another way to ask
+    questions trains nothing anew."""
+    recipe = plan.recipe
+    limit = task.limit if task.limit is not None else recipe.limit
+    trained = _trial(plan, student, base, method, teacher, seed, environment, training=True)
+    _depend(plan, trained)
+    if trained.train["select"] == "best":
+        raise UserError(
+            f"train.select is best, and task {task.name} is generation, which is scored once, after the last epoch",
+            "Say `select: last`, and compare lengths of training with a grid over epochs",
+        )
+    depends = {EVALUATED: trained.id}
+    identity = {
+        "contract": CONTRACT_VERSION,
+        "task": {**plan.identity(task, environment), "limit": {k: v for k, v in limit.items() if k == "validation"}},
+        "evaluation_batch": trained.train["evaluation_batch"],
+        "depends": depends,
+    }
+    build = _builds(student, task, method, teacher)
+    train = dict(trained.train)
+    plugins = {**trained.plugins, **_origins(plan, student, task, method, teacher, environment)}
+    return Trial(
+        fingerprint(identity),
+        identity,
+        build,
+        train,
+        dict(limit),
+        seed,
+        None,
+        depends,
+        student,
+        task,
+        method,
+        teacher,
+        plugins=plugins,
+    )
+
+
+def _origins(
+    plan: Plan, student: Choice, task: Choice, method: Choice, teacher: Choice | None, environment: Environment
+) -> dict[str, Any]:
+    """What made a trial: role -> the component's name and its plugin, distribution and version; for an ensemble, its members
+    too."""
+    parts = [
+        ("student", student),
+        ("task", task),
+        ("method", method),
+        ("loss", manifold_loss(method, environment)),
+        ("teacher", teacher),
+    ]
+    if teacher is not None and hasattr(teacher.options, "members"):
+        members = plan.members(teacher, environment)
+        parts += [(f"teacher {number}", member) for number, member in enumerate(members, start=1)]
+    return {role: {"name": choice.name, **choice.registered.origin} for role, choice in parts if choice is not None}
+
+
+def _trained_on(plan: Plan, task: Choice, environment: Environment) -> Choice:
+    """The task whose training split the student of a generation task learns from: another that its options name, or itself."""
+    value = task.options.trained_on() if hasattr(task.options, "trained_on") else None
+    if value is None:
+        return task
+    folder = plan.recipe.path.parent
+    base = read_nested(value, "task", f"{task.name}.trained_on", task.place, folder, catalogs.current(), environment)
+    return dataclasses.replace(plan.resize(base), train=task.train, limit=task.limit)
+
+
+def _depend(plan: Plan, trial: Trial) -> None:
+    if trial.id not in {other.id for other in plan.dependencies}:
+        plan.dependencies.append(trial)
+
+
+def _builds(student: Choice, task: Choice, method: Choice, teacher: Choice | None) -> dict[str, Any]:
+    return {
         "student": _build(student),
         "task": _build(task),
         "method": _build(method),
         "teacher": None if teacher is None else _build(teacher),
     }
-    return Trial(fingerprint(identity), identity, build, train, dict(limit), seed, job, depends, student, task, method, teacher)
 
 
 def _feature_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
@@ -209,12 +382,28 @@ def _feature_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, 
     key = fingerprint(
         {
             "teacher": identity,
-            "task": plan.identity(task, environment),
+            "task": plan.identity(task, environment, training=True),
             "limit": train_limit,
             "features": dataclasses.asdict(plan.recipe.features),
         }
     )
     return plan.feature_jobs.setdefault(key, FeatureJob(key, teacher, task, train_limit, plan.recipe.features, identity))
+
+
+def _ensemble_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
+    """The jobs of an ensemble's members under one roof. Its identity is made of theirs, not of how a recipe writes them."""
+    choices = plan.members(teacher, environment)
+    members = tuple(_feature_job(plan, member, task, limit, environment) for member in choices)
+    apart = teacher.options.combine == "aligners"
+    component = teacher.registered.component
+    identity = {
+        "name": component.name,
+        "revision": component.revision,
+        "combine": teacher.options.combine,
+        "members": [dict(member.identity) for member in members],
+    }
+    key = fingerprint([identity, [member.key for member in members]])
+    return FeatureJob(key, teacher, task, members[0].limit, plan.recipe.features, identity, members, apart)
 
 
 def resolve_train(recipe: Recipe, student: Choice, task: Choice, method: Choice, environment: Environment) -> dict[str, Any]:
@@ -254,11 +443,18 @@ def multiplies_bf16(environment: Environment) -> bool:
 
 
 def _build(choice: Choice) -> dict[str, Any]:
+    component = choice.registered.component
+    own = {}
+    if isinstance(component, local.LocalComponent):
+        own = {"file": str(component.path), "class": choice.registered.plugin, "content": component.content}
     return {
+        **own,
         "distribution": choice.registered.distribution,
+        "version": choice.registered.version,
         "name": choice.name,
         "title": choice.title,
-        "options": plain_options(choice.options),
+        "options": local.pinned(plain_options(choice.options)),
+        "requires": list(component.requires),
     }
 
 

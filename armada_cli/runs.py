@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ class Runs:
         """The result of a finished trial; None when it is unfinished or its file damaged."""
         value = read_json(self.trial(trial_id) / "result.json")
         return value if isinstance(value, dict) and value.get("id") == trial_id and "scores" in value else None
+
+    def components(self, recipe: str) -> list[Mapping[str, Any]]:
+        """The components that a recipe's last run was made of, each with kind, name, distribution and version; none when it
+        never ran."""
+        run = read_json(self.run(recipe) / "run.json")
+        record = run.get("provenance") if isinstance(run, dict) else None
+        found = record.get("components") if isinstance(record, dict) else None
+        return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
     def make(self) -> None:
         """Create the root.

@@ -31,6 +31,7 @@ class Train:
     evaluate: str = option(
         "epoch", "Score the validation split after every epoch, or once at the end", choices=("epoch", "end")
     )
+    evaluation_batch: int = option(32, "Prompts that a generation task answers side by side", minimum=1)
     log_every: int = option(20, "Steps between two measurements of the loss terms", minimum=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -48,6 +49,22 @@ def environment_options(function: Command) -> Command:
     return with_environment  # type: ignore[return-value]
 
 
+def local_code_option(function: Command) -> Command:
+    """Add ``--allow-local-code``; the command receives it inside its `environment`. Stands below `environment_options`."""
+
+    @click.option(
+        "--allow-local-code",
+        is_flag=True,
+        help="Execute the Python files that the recipe names ({file: my.py, class: My}), with all your rights.",
+    )
+    @functools.wraps(function)
+    def with_permission(*args: Any, environment: Environment, allow_local_code: bool, **kwargs: Any) -> Any:
+        permitted = dataclasses.replace(environment, local_code=allow_local_code)
+        return function(*args, environment=permitted, **kwargs)
+
+    return with_permission  # type: ignore[return-value]
+
+
 def make_environment(runs: Path = Path("runs"), data: Path | None = None) -> Environment:
     """The environment of a command; offline when a Hugging Face variable says so."""
     offline = any(
@@ -90,6 +107,11 @@ def set_option(function: Command) -> Command:
         multiple=True,
         help="Override a value, as in --set train.epochs=1. Repeatable.",
     )(function)
+
+
+def device_option(function: Command) -> Command:
+    """Add ``--device``; the command receives ``device``."""
+    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")(function)
 
 
 def json_option(function: Command) -> Command:

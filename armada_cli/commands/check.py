@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from armada_cli.commands import environment_options, json_option, recipe_argument, set_option
+from armada_cli.commands import environment_options, json_option, local_code_option, recipe_argument, set_option
 from armada_cli.contracts import Environment
 
 
@@ -16,6 +16,7 @@ from armada_cli.contracts import Environment
 @set_option
 @json_option
 @environment_options
+@local_code_option
 def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment: Environment) -> int:
     """Check RECIPE without running it: every problem with its line and column (exit status 2), or the plan."""
     from armada_cli import catalog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from datetime import datetime
@@ -9,7 +10,16 @@ from pathlib import Path
 
 import click
 
-from armada_cli.commands import Command, environment_options, json_option, load_catalog, recipe_argument, set_option
+from armada_cli.commands import (
+    Command,
+    device_option,
+    environment_options,
+    json_option,
+    load_catalog,
+    local_code_option,
+    recipe_argument,
+    set_option,
+)
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.features.store import Entry, FeatureStore
@@ -71,13 +81,16 @@ def list_(environment: Environment, as_json: bool) -> None:
 @command.command("build")
 @recipe_argument
 @set_option
+@device_option
 @environment_options
-def build(recipe: str, overrides: tuple[str, ...], environment: Environment) -> None:
+@local_code_option
+def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Environment) -> None:
     """Represent all texts that RECIPE needs and have no vector yet; train nothing."""
     from armada_cli.features.prepare import represent
     from armada_cli.plan import make_plan
     from armada_cli.recipe.loader import load_recipe
 
+    environment = dataclasses.replace(environment, device=device)
     plan = make_plan(load_recipe(recipe, load_catalog(), environment, overrides), environment)
     if not plan.feature_jobs:
         click.echo("No method of this recipe needs a teacher.")
@@ -138,6 +151,7 @@ def verify(ctx: click.Context, environment: Environment) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @environment_options
+@local_code_option
 def prune(
     teachers: tuple[str, ...],
     keys: tuple[str, ...],

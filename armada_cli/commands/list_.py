@@ -33,7 +33,9 @@ def command(kind: str | None, as_json: bool) -> None:
         if not on_terminal() and kind is None:
             lines = [[each, *line] for line in lines]
         title = PLURALS.get(each, "recipes").capitalize()
-        columns = ["name", "summary", "file"] if each == "recipe" else ["name", "summary", _HEADINGS[each], "plugin"]
+        columns = (
+            ["name", "title", "of the paper", "file"] if each == "recipe" else ["name", "summary", _HEADINGS[each], "plugin"]
+        )
         print_table(title, columns, lines)
 
 
@@ -64,17 +66,16 @@ def collect(kinds: list[str]) -> list[dict[str, Any]]:
 
 def _recipes() -> list[dict[str, Any]]:
     from armada_cli.recipe.loader import describe_recipe
-    from armada_cli.recipe.shipped import shipped_recipes
+    from armada_cli.recipe.shipped import reproduces, shipped_recipes
 
-    rows = []
-    for name, path in shipped_recipes().items():
-        words = describe_recipe(path)
-        rows.append({"kind": "recipe", "name": name, "summary": words["summary"] or words["title"], "path": str(path)})
-    return rows
+    return [
+        {"kind": "recipe", "name": name, **describe_recipe(path), "reproduces": reproduces(path), "path": str(path)}
+        for name, path in shipped_recipes().items()
+    ]
 
 
 def _line(row: dict[str, Any]) -> list[str]:
     if row["kind"] == "recipe":
-        return [row["name"], row["summary"], row["path"]]
+        return [row["name"], row["title"] or row["summary"], row["reproduces"], row["path"]]
     plugin = row["plugin"] if row["distribution"] == "armada-cli" else f"{row['plugin']} ({row['distribution']})"
     return [row["name"], row["summary"], ", ".join(row["provides"]), plugin]

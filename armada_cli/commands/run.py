@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from armada_cli.commands import environment_options, recipe_argument, set_option
+from armada_cli.commands import device_option, environment_options, local_code_option, recipe_argument, set_option
 from armada_cli.contracts import Environment
 
 
@@ -23,13 +23,23 @@ from armada_cli.contracts import Environment
     default=None,
     help="Trials side by side. Default: the cores on CPU, one on a GPU. 0: in this process.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@device_option
+@click.option(
+    "--smoke",
+    is_flag=True,
+    help="Run it with tiny random models and a few rows, to see that everything works; then say what the real run costs.",
+)
 @environment_options
-def command(recipe: str, overrides: tuple[str, ...], workers: int | None, device: str, environment: Environment) -> int:
+@local_code_option
+def command(
+    recipe: str, overrides: tuple[str, ...], workers: int | None, device: str, smoke: bool, environment: Environment
+) -> int:
     """Run RECIPE, a YAML file or the name of one that comes with armada.
 
     Representations are computed once per text and trials once each, so the same command resumes what was interrupted, and
     otherwise only prints the table. Exit status 1 when a trial failed.
+
+    With --smoke nothing is downloaded, no extra package is needed, and nothing outside of runs/smoke is written.
     """
     from armada_cli import catalog
     from armada_cli.plan import device_kind, make_plan
@@ -39,6 +49,13 @@ def command(recipe: str, overrides: tuple[str, ...], workers: int | None, device
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     environment = dataclasses.replace(environment, device=device)
     plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
+    real, real_environment = plan, environment
+    if smoke:
+        from armada_cli import smoke as small
+
+        shrinker = small.Shrinker(environment.runs / "smoke" / "tiny")
+        environment = small.prepare(dataclasses.replace(environment, device="cpu", offline=True), plan.recipe.name)
+        plan = make_plan(shrinker.recipe(plan.recipe), environment, shrinker)
 
     from armada_cli.execution.conduct import Conduct
 
@@ -46,7 +63,7 @@ def command(recipe: str, overrides: tuple[str, ...], workers: int | None, device
         workers = (os.cpu_count() or 1) if device_kind(environment) == "cpu" else 1
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         workers = 0  # the launcher has made the processes; each trial runs in all of them
-    conduct = Conduct(plan, environment, workers, command=shlex.join(["armada", *sys.argv[1:]]))
+    conduct = Conduct(plan, environment, workers, command=shlex.join(["armada", *sys.argv[1:]]), smoke=smoke)
     failed = conduct.run()
     if not conduct.leads:
         return 0
@@ -55,6 +72,13 @@ def command(recipe: str, overrides: tuple[str, ...], workers: int | None, device
 
     reporting.write_reports(conduct.folder)
     reporting.show(conduct.folder)
+    if smoke:
+        from armada_cli.execution import estimate
+
+        for name, packages in shrinker.substitutes.items():
+            click.echo(f"{name}: random vectors stood in for it, since {', '.join(packages)} is not installed")
+        click.echo("The real run, estimated:")
+        click.echo("\n".join(f"  {line}" for line in estimate.lines(estimate.estimate(real, real_environment))))
     if failed:
         count = len(failed)
         click.echo(f"armada: {count} trial{'s' * (count != 1)} failed; the same command tries again", err=True)

@@ -35,6 +35,8 @@ def command(kind: str, name: str, as_json: bool) -> None:
         print_table("Options", ["option", "type", "default", "meaning"], rows, header=True)
     elif on_terminal():
         click.echo("It has no options.\n")
+    for name, text in record["prompts"].items():
+        _print_prompt(name, text)
     click.echo("In a recipe:\n" if on_terminal() else "")
     click.echo("\n".join("    " + line for line in record["example"].splitlines()) if on_terminal() else record["example"])
 
@@ -74,8 +76,31 @@ def describe_component(registered: Registered) -> dict[str, Any]:
         "reference": card.reference,
         "defaults": dict(card.defaults),
         "options": options,
+        "prompts": prompts_of(card),
         "example": example(registered.kind, registered.name, options),
     }
+
+
+def prompts_of(card: Any) -> dict[str, str]:
+    """What a generation task asks with its default options, by name; empty for other components."""
+    if not hasattr(card.options, "prompts"):
+        return {}
+    import dataclasses
+
+    from armada_cli.recipe.values import is_required
+
+    if any(item.init and is_required(item) for item in dataclasses.fields(card.options)):
+        return {}
+    return {str(name): str(text) for name, text in card.options().prompts().items()}
+
+
+def _print_prompt(name: str, text: str) -> None:
+    """One prompt, its lines indented; not on a terminal, one tab-separated line with its line breaks spelt out."""
+    if not on_terminal():
+        click.echo(f"prompt {name}\t{json.dumps(text, ensure_ascii=False)}")
+        return
+    click.echo(f"Prompt {name}\n")
+    click.echo("\n".join("    " + line if line else "" for line in text.splitlines()) + "\n")
 
 
 def example(kind: str, name: str, options: list[dict[str, Any]]) -> str:

@@ -2,7 +2,8 @@
 
 Every function takes ``outputs``, float [n, c] (a student's logits, or its prediction with c = 1), and ``labels`` as a
 `Split` has them: n class numbers, n floats, or n tuples of 0/1. A predicted class is the largest output of its row; a label
-of a multi-label task is predicted where its logit is above 0, that is, where its probability is above one half.
+of a multi-label task is predicted where its logit is above 0, that is, where its probability is above one half. The metrics of
+generated text take n texts and their references instead.
 
 Predictions that do not vary score 0 where the formula would divide by zero: a student that always says the same has found
 nothing out, and a NaN in a table says less. Importing this module is cheap; numpy, scipy and scikit-learn come with the
@@ -11,6 +12,7 @@ first call.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +80,52 @@ def micro_f1(outputs: np.ndarray, labels: Sequence[Any]) -> float:
     return _f1(outputs, labels, "micro")
 
 
-METRICS: dict[str, Callable[[np.ndarray, Sequence[Any]], float]] = {
+def weighted_f1(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Mean over classes of their F1, weighted by how many rows have the class."""
+    return _f1(outputs, labels, "weighted")
+
+
+def samples_f1(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Mean over rows of the F1 of each row's labels; for multi-label tasks.
+
+    Raises:
+        ValueError: one label a row.
+    """
+    if _checked(outputs, labels)[1].ndim != 2:
+        raise ValueError("samples_f1 is for multi-label tasks; use macro_f1 or micro_f1")
+    return _f1(outputs, labels, "samples")
+
+
+def rouge_l(answers: Sequence[str], references: Sequence[Any]) -> float:
+    """ROUGE-L of n texts, 0 .. 100: F-measure of the longest common subsequence of stemmed words, with the best of each
+    text's references, mean over texts. As in MiniLLM (Gu et al. 2024).
+
+    Args:
+        references: for each text one reference (`str`) or several.
+
+    Raises:
+        ValueError: no text, a text without a reference, or lengths that differ.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    return _best_of(lambda answer, reference: scorer.score(reference, answer)["rougeL"].fmeasure, answers, references)
+
+
+def exact_match(answers: Sequence[str], references: Sequence[Any]) -> float:
+    """Share of texts that equal one of their references, 0 .. 100, without regard to case, ASCII punctuation and spacing.
+
+    Args and errors: see `rouge_l`.
+    """
+
+    def plain(text: str) -> str:
+        return " ".join(text.lower().translate(nothing).split())
+
+    nothing = str.maketrans("", "", string.punctuation)
+    return _best_of(lambda answer, reference: float(plain(answer) == plain(reference)), answers, references)
+
+
+METRICS: dict[str, Callable[[Any, Sequence[Any]], float]] = {
     "accuracy": accuracy,
     "mcc": matthews,
     "pearson": pearson,
@@ -86,11 +133,15 @@ METRICS: dict[str, Callable[[np.ndarray, Sequence[Any]], float]] = {
     "f1": f1,
     "macro_f1": macro_f1,
     "micro_f1": micro_f1,
+    "weighted_f1": weighted_f1,
+    "samples_f1": samples_f1,
+    "rouge_l": rouge_l,
+    "exact_match": exact_match,
 }
 """What a task's `metric` and a recipe may name."""
 
 
-def score(names: Iterable[str], outputs: np.ndarray, labels: Sequence[Any]) -> dict[str, float]:
+def score(names: Iterable[str], outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
     """The named metrics of `METRICS`, in the given order.
 
     Raises:
@@ -98,6 +149,16 @@ def score(names: Iterable[str], outputs: np.ndarray, labels: Sequence[Any]) -> d
         ValueError: outputs and labels do not belong together.
     """
     return {name: METRICS[name](outputs, labels) for name in names}
+
+
+def _best_of(alike: Callable[[str, str], float], answers: Sequence[str], references: Sequence[Any]) -> float:
+    """100 times the mean over texts of the largest `alike` among their references."""
+    if not len(answers) or len(answers) != len(references):
+        raise ValueError(f"{len(answers)} answers do not belong to {len(references)} references; expected n > 0 of each")
+    total = 0.0
+    for answer, known in zip(answers, references, strict=True):
+        total += max(alike(answer, reference) for reference in ([known] if isinstance(known, str) else known))
+    return 100.0 * total / len(answers)
 
 
 def _f1(outputs: np.ndarray, labels: Sequence[Any], average: str) -> float:

@@ -30,13 +30,14 @@ class Conduct:
     Args:
         plan: its trials; environment: where.
         workers: processes side by side; 0 runs the trials in this process (as under `accelerate launch`).
-        command: the command line, for the record.
+        command: the command line, for the record; smoke: whether its numbers mean nothing.
     """
 
     plan: Plan
     environment: Environment
     workers: int
     command: str = ""
+    smoke: bool = False
     status: dict[str, tuple[str, str]] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
     stages: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +68,10 @@ class Conduct:
             self._note_result(trial)
         todo = [trial for trial in self.plan.everything if self.status.get(trial.id, ("", ""))[0] != "done"]
         needed = {trial.id for trial in todo if trial not in self.plan.dependencies}
-        needed |= {other for trial in todo if trial.id in needed for other in trial.depends.values()}
+        # An evaluation needs its training, and that perhaps a text teacher's.
+        for trial in reversed(self.plan.everything):
+            if trial.id in needed and trial in todo:
+                needed |= set(trial.depends.values())
         todo = [trial for trial in todo if trial.id in needed]
         failed: dict[str, str] = {}
         if todo:
@@ -99,22 +103,24 @@ class Conduct:
                 )
 
     def _with_features(self, todo: list[Trial]) -> list[dict[str, Any]]:
-        """The specs of `todo`, with the key of the prepared features of those that need them."""
-        from armada_cli.features.prepare import represent
+        """The specs of `todo`, with the keys of the prepared features of those that need them."""
+        from armada_cli.features.prepare import Prepared, represent
 
-        keys: dict[str, str] = {}
+        made: dict[str, Prepared] = {}
         specs = []
         for trial in todo:
             spec = trial.spec()
-            if trial.features is not None:
-                job = trial.features
-                if job.key not in keys:
+            jobs = () if trial.features is None else trial.features.members or (trial.features,)
+            for job in jobs:
+                if job.key not in made:
                     split = job.split(self.environment)
-                    prepared, _ = represent(
+                    made[job.key], _ = represent(
                         job.teacher.registered, job.teacher.options, self.environment, split.teacher_inputs, job.features
                     )
-                    keys[job.key] = prepared.key
-                spec["features"] = keys[job.key]
+            if trial.features is not None:
+                spec["features"] = [made[job.key].key for job in jobs]
+                if trial.features.apart:
+                    spec["parts"] = [made[job.key].width for job in jobs]
             specs.append(spec)
         return specs
 
@@ -138,8 +144,8 @@ class Conduct:
 
     def _here(self, specs: list[dict[str, Any]], tell: Any) -> dict[str, str]:
         """The trials one after the other in this process, or in all processes of `accelerate launch` together."""
+        from armada_cli.errors import Interrupted
         from armada_cli.execution.trial import failure_line, run_trial
-        from armada_cli.training.loop import Interrupted
 
         failed: dict[str, str] = {}
         for spec in specs:
@@ -203,7 +209,7 @@ class Conduct:
             **self._description(),
             "started": self.started,
             "finished": datetime.now(UTC).isoformat(timespec="seconds") if finished else None,
-            "smoke": False,
+            "smoke": self.smoke,
             "command": self.command,
             "provenance": {**self._provenance(), "stages": self.stages},
         }

@@ -38,7 +38,8 @@ class Display:
             return f"{title}: failed: {event.note}"
         result: dict[str, Any] = event.result or {}
         metric = result.get("metric", "score")
-        lines = [f"{title}: {metric} {result.get('scores', {}).get(metric, float('nan')):.1f}"]
+        score = result.get("scores", {}).get(metric)
+        lines = [f"{title}: {metric} {score:.1f}" if score is not None else f"{title}: done"]
         lines += [f"  warning: {warning}" for warning in result.get("warnings", [])]
         return "\n".join(lines)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,17 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
         "tasks": _titles(recipe.tasks),
         "methods": _titles(recipe.methods),
         "seeds": list(recipe.seeds),
-        "dependencies": [f"{trial.student.title} on {trial.task.title}" for trial in plan.dependencies],
+        "dependencies": _counted(f"{trial.student.title} on {trial.task.title}" for trial in plan.dependencies),
         "parameters": _parameters(plan),
         "texts": [_texts(job, environment) for job in plan.feature_jobs.values()],
         "packages": sorted({_install(choice) for choice in choices if choice.registered.component.missing_packages()}),
         "downloads": sorted({line for choice in choices for line in _downloads(choice, environment)}),
     }
+
+
+def _counted(titles: Iterable[str]) -> list[str]:
+    """Each title once, with how many trials it stands for where there are several."""
+    return [title if count == 1 else f"{title} ({count} trials)" for title, count in Counter(titles).items()]
 
 
 def _titles(choices: tuple[Choice, ...]) -> list[str]:

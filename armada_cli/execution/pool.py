@@ -244,9 +244,9 @@ def serve(connection: Connection, settings: Mapping[str, Any], parent: int) -> N
 
     signal.signal(signal.SIGTERM, ask)
     environment = environment_from(settings)
+    from armada_cli.errors import Interrupted
     from armada_cli.execution.trial import failure_line, run_trial
     from armada_cli.runs import Runs
-    from armada_cli.training.loop import Interrupted
 
     while not asked:
         if not connection.poll(0.2):

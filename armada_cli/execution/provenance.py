@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.plan import Plan, Trial
+from armada_cli.recipe.model import Choice
 
 PACKAGES = ("armada-cli", "torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "scikit-learn", "safetensors")
 
@@ -17,7 +18,7 @@ PACKAGES = ("armada-cli", "torch", "transformers", "accelerate", "datasets", "nu
 def provenance(plan: Plan) -> dict[str, Any]:
     """What `report` prints under the tables. Nothing of it is part of a trial's identity by itself."""
     recipe = plan.recipe
-    choices = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
+    choices = plan.choices
     plugins = {tuple(sorted(choice.registered.origin.items())): choice.registered.origin for choice in choices}
     packages = {*PACKAGES, *(_name(item) for choice in choices for item in choice.registered.component.requires)}
     return {
@@ -26,10 +27,21 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": processor(),
         "plugins": list(plugins.values()),
+        "components": components(choices),
         "seeds": list(recipe.seeds),
         "teachers": teachers(plan),
         "git": commit(recipe.path.parent),
     }
+
+
+def components(choices: Iterable[Choice]) -> list[dict[str, str]]:
+    """Each component once, with the plugin that brought it. A later run whose plugin is gone reads here what it was."""
+    found = {}
+    for choice in choices:
+        registered = choice.registered
+        record = {"kind": registered.kind, "name": registered.name, **registered.origin}
+        found[tuple(record.values())] = record
+    return list(found.values())
 
 
 def teachers(plan: Plan) -> list[dict[str, Any]]:
@@ -102,11 +114,12 @@ def describe(
                 "kind": trial.task.registered.component.kind(task),
                 "method": trial.method.title,
                 "method_name": trial.method.name,
-                "manifold": manifold.get("name") if isinstance(manifold, Mapping) else manifold,
+                "manifold": manifold.get("name") or manifold.get("class") if isinstance(manifold, Mapping) else manifold,
                 "control": getattr(options, "control", None),
                 "options": trial.build["method"]["options"],
                 "train": dict(trial.train),
                 "seed": trial.seed,
+                "plugins": dict(trial.plugins),
                 "rows": dict(trial.limit),
                 "status": state,
                 "reason": reason,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -19,10 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from armada_cli import catalog as catalogs
+from armada_cli import local
 from armada_cli.contracts import Environment, Loss, Method, Problem, Setup, Split, Student, Task, fingerprint
 from armada_cli.errors import TrialFailed, UserError
+from armada_cli.evaluation import generation
 from armada_cli.features.prepare import load_prepared
 from armada_cli.files import disk_error, read_json, replace_folder, write_json
+from armada_cli.plan import EVALUATED
 from armada_cli.runs import Runs
 from armada_cli.settings import Train
 from armada_cli.training import scales
@@ -72,12 +76,16 @@ class _Trial:
             write_json(self.folder / "spec.json", dict(self.spec))
         self.progress("loading", 0, 1, "")
 
-        task, problem, training, validation = self._data()
+        if EVALUATED in self.spec["depends"]:
+            return self._evaluate_only(started, cpu)
+        task, training = self._task(), self._split("train")
+        problem = problem_of(task, self.train)
+        validation = self._split("validation") if self.spec["evaluate"] else None
         student = self._student(self.spec["build"]["student"])
         with drawn_from(self.spec["seed"], "student head"):
             model = student.build(problem)
         model.to(self.accelerator.device)
-        encoded = encode(student, problem, training), encode(student, problem, validation)
+        encoded = encode(student, problem, training), None if validation is None else encode(student, problem, validation)
         features = self._features(len(training))
         steps = self.train.epochs * steps_per_epoch(len(training), self.train.batch_size)
         method = self._method(problem, student, model, encoded[0], features, steps, training)
@@ -112,55 +120,103 @@ class _Trial:
             "orthogonality": outcome.orthogonality,
             "parameters": parameters,
             "steps": steps,
-            "rows": {"train": len(training), "validation": len(validation)},
+            "rows": {"train": len(training), "validation": 0 if validation is None else len(validation)},
             "precision": self.train.precision,
             "terms": scales.summary(records),
+            "plugins": self.spec.get("plugins", {}),
             "warnings": [*getattr(task, "notes", ()), *scales.warnings(records, self._weights())],
         }
         if with_log:
             self.progress("export", 0, 1, "")
             self._export(student, model, problem)
-            timings = {
-                "wall": time.perf_counter() - started,
-                "cpu": time.process_time() - cpu,
-                "stages": loop.seconds,
-                "examples_per_second": steps * self.train.batch_size / max(loop.seconds.get("training", 0.0), 1e-9),
-            }
-            write_json(self.folder / "timings.json", timings)
-            write_json(self.folder / "result.json", result)
-            shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+            rate = steps * self.train.batch_size / max(loop.seconds.get("training", 0.0), 1e-9)
+            self._finish(result, started, cpu, loop.seconds, {"examples_per_second": rate})
         self.accelerator.wait_for_everyone()
         return result
 
+    def _evaluate_only(self, started: float, cpu: float) -> dict[str, Any]:
+        """Scores the student of another trial on this one's task."""
+        trained = self.spec["depends"][EVALUATED]
+        task, split = self._task(), self._split("validation")
+        other = self.runs.result(trained)
+        student, model = self._finished(trained)
+        seconds = time.perf_counter()
+        evaluation = generation.evaluate(
+            student,
+            model,
+            task,
+            split,
+            batch_size=self.train.evaluation_batch,
+            accelerator=self.accelerator,
+            notes=self.folder / "answers.part",
+            progress=self.progress,
+            stopping=self.stopping,
+        )
+        several = len(evaluation.by_seed) > 1
+        result = {
+            "id": self.spec["id"],
+            "metric": task.metric,
+            "scores": evaluation.scores,
+            "by_seed": {str(seed): value for seed, value in evaluation.by_seed.items()} if several else None,
+            "trained": trained,
+            "parameters": (other or {}).get("parameters"),
+            "rows": {"validation": len(split)},
+            "precision": self.train.precision,
+            "plugins": self.spec.get("plugins", {}),
+            "warnings": [*getattr(task, "notes", ())],
+        }
+        if self.accelerator.is_main_process:
+            generation.save_answers(self.folder / "answers.jsonl", evaluation, split)
+            self._finish(result, started, cpu, {"evaluation": time.perf_counter() - seconds}, {})
+        self.accelerator.wait_for_everyone()
+        return result
+
+    def _finish(
+        self, result: Mapping[str, Any], started: float, cpu: float, stages: Mapping[str, float], more: Mapping[str, Any]
+    ) -> None:
+        """Write the result, last, and drop what was needed to go on."""
+        wall, processor = time.perf_counter() - started, time.process_time() - cpu
+        write_json(self.folder / "timings.json", {"wall": wall, "cpu": processor, "stages": dict(stages), **more})
+        write_json(self.folder / "result.json", dict(result))
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        for notes in self.folder.glob("answers*.part"):
+            notes.unlink(missing_ok=True)
+
     # ------------------------------------------------------------------------------------------------------- pieces
 
-    def _data(self) -> tuple[Task, Problem, Split, Split]:
-        registered, options = catalogs.restore(self.catalog, "task", self.spec["build"]["task"])
-        task: Task = made(registered, options, self.environment)
-        limit = self.spec["limit"]
-        training = task.split("train").limited(limit.get("train"), "train")
-        validation = task.split("validation").limited(limit.get("validation"), "validation")
-        for name, split in (("training", training), ("validation", validation)):
-            if not len(split):
-                raise UserError(f"task {registered.name}: the {name} split has no rows", "Raise its limit or check the data")
-        return task, problem_of(task, self.train.max_length), training, validation
+    def _task(self) -> Task:
+        if not hasattr(self, "_made_task"):
+            registered, options = catalogs.restore(self.catalog, "task", self.spec["build"]["task"], self.environment)
+            self._made_task: Task = made(registered, options, self.environment)
+        return self._made_task
+
+    def _split(self, name: str) -> Split:
+        split = self._task().split(name).limited(self.spec["limit"].get(name), name)
+        if not len(split):
+            task, word = self.spec["build"]["task"]["name"], "training" if name == "train" else name
+            raise UserError(f"task {task}: the {word} split has no rows", "Raise its limit or check the data")
+        return split
 
     def _student(self, build: Mapping[str, Any]) -> Student:
-        registered, options = catalogs.restore(self.catalog, "student", build)
+        registered, options = catalogs.restore(self.catalog, "student", build, self.environment)
         return made(registered, options, self.environment)
 
     def _features(self, rows: int) -> Tensor | None:
-        """h_t [rows, 128] after the control the method asks for."""
+        """h_t [rows, 128] after the control the method asks for; an ensemble's members stand side by side."""
         if self.spec["features"] is None:
             return None
         from armada_cli.features import controls
 
-        features = load_prepared(self.runs.features / f"{self.spec['features']}.safetensors")
-        if len(features) != rows:
-            raise UserError(
-                f"the features in {self.spec['features']}.safetensors have {len(features)} rows, the training split has {rows}",
-                "Remove the file; it is made again",
-            )
+        parts = []
+        for key in self.spec["features"]:
+            part = load_prepared(self.runs.features / f"{key}.safetensors")
+            if len(part) != rows:
+                raise UserError(
+                    f"the features in {key}.safetensors have {len(part)} rows, the training split has {rows}",
+                    "Remove the file; it is made again",
+                )
+            parts.append(part)
+        features = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         control = self.spec["build"]["method"]["options"].get("control", "none")
         if control == "shuffled":
             features = controls.shuffled(features, stream(self.spec["seed"], "shuffled teacher"))
@@ -178,7 +234,7 @@ class _Trial:
         steps: int,
         split: Split,
     ) -> Method:
-        registered, options = catalogs.restore(self.catalog, "method", self.spec["build"]["method"])
+        registered, options = catalogs.restore(self.catalog, "method", self.spec["build"]["method"], self.environment)
         device = self.accelerator.device
         probe = {name: value.to(device) for name, value in student.pad(training.rows[:1]).items()}
         model.eval()
@@ -198,13 +254,19 @@ class _Trial:
             steps=steps,
             learning_rate=lambda step: learning_rate(self.train, steps, step),
             device=device,
+            own_pooler=student.own_pooler,
+            parts=tuple(self.spec.get("parts") or ()),
         )
         return made(registered, options, setup)
 
     def _loss(self, choice: Any) -> Loss:
         """A registered loss, by name or as a mapping with its options."""
         given = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
-        registered = self.catalog.find("loss", given.pop("name"))
+        if local.is_local(given):
+            place, name, content = Path(given.pop("file")), given.pop("class"), given.pop("content", None)
+            registered = local.load("loss", place, name, self.environment, content)
+        else:
+            registered = self.catalog.find("loss", given.pop("name"))
         known = {item.name for item in dataclasses.fields(registered.component.options)}
         unknown = sorted(set(given) - known)
         if unknown:
@@ -219,12 +281,8 @@ class _Trial:
         path = other / f"outputs-{key}.safetensors"
         if path.is_file():
             return load_file(path)["logits"]
-        spec = read_json(other / "spec.json")
-        if spec is None or not (other / "student").is_dir():
-            raise TrialFailed(f"its {role} trial {self.spec['depends'][role]} has no exported student; run the recipe again")
         self.progress("text teacher", 0, 1, "")
-        student = self._student(spec["build"]["student"])
-        model = student.build(problem, weights=other / "student").to(self.accelerator.device).eval()
+        student, model = self._finished(self.spec["depends"][role], problem)
         encoded = encode(student, problem, split)
         logits = torch.empty(len(split), problem.outputs)
         with torch.no_grad():
@@ -240,10 +298,27 @@ class _Trial:
             raise disk_error(path, error) from error
         return logits
 
+    def _finished(self, trial: str, problem: Problem | None = None) -> tuple[Student, torch.nn.Module]:
+        """The exported student of a finished trial and its model, ready to be asked."""
+        folder = self.runs.trial(trial)
+        spec = read_json(folder / "spec.json")
+        if spec is None or not (folder / "student").is_dir():
+            raise TrialFailed(f"trial {trial}, which it builds on, has no exported student; run the recipe again")
+        student = self._student(spec["build"]["student"])
+        if problem is None:
+            problem = problem_of(self._task(), Train(**spec["train"]))
+        model = student.build(problem, weights=folder / "student").to(self.accelerator.device)
+        return student, model.eval()
+
     def _weights(self) -> dict[str, float]:
         options = self.spec["build"]["method"]["options"]
         gamma = float(options.get("gamma", 1.0))
-        return {"manifold": float(options.get("beta", 1.0)), "auxiliary task": gamma, "auxiliary output": gamma}
+        return {
+            "manifold": float(options.get("beta", 1.0)),
+            "auxiliary task": gamma,
+            "auxiliary output": gamma,
+            "auxiliary reconstruction": gamma,
+        }
 
     def _export(self, student: Student, model: torch.nn.Module, problem: Problem) -> None:
         temporary = self.folder / ".student.new"
@@ -275,17 +350,24 @@ def made(registered: catalogs.Registered, *arguments: Any) -> Any:
 
 
 def count_parameters(model: torch.nn.Module, method: Method) -> dict[str, int]:
-    """Trainable and other parameters of the student, of the extra heads that are thrown away, and of the aligner."""
+    """Parameters of the student, how many of them are trained, of the extra heads that are thrown away, and of the aligner."""
     own = {name: sum(p.numel() for p in module.parameters()) for name, module in method.own_modules().items()}
     aligner = own.pop("aligner", 0)
     heads = sum(p.numel() for module in method.student_modules().values() for p in module.parameters())
-    return {"student": sum(p.numel() for p in model.parameters()), "extra": heads + sum(own.values()), "aligner": aligner}
+    student = list(model.parameters())
+    return {
+        "student": sum(p.numel() for p in student),
+        "trained": sum(p.numel() for p in student if p.requires_grad),
+        "extra": heads + sum(own.values()),
+        "aligner": aligner,
+    }
 
 
-def problem_of(task: Task, max_length: int) -> Problem:
+def problem_of(task: Task, train: Train) -> Problem:
     """What a student must know of a task."""
-    labels = tuple(task.labels())
-    return Problem(task.kind, 1 if task.kind == "regression" else len(labels), labels, max_length)
+    labels = () if task.kind == "generation" else tuple(task.labels())
+    outputs = 1 if task.kind == "regression" else len(labels)
+    return Problem(task.kind, outputs, labels, train.max_length, train.precision)
 
 
 def encode(student: Student, problem: Problem, split: Split) -> Encoded:
@@ -296,6 +378,8 @@ def encode(student: Student, problem: Problem, split: Split) -> Encoded:
         lengths = [max(map(len, row)) * len(row) for row in choices]
     else:
         lengths = [len(row["input_ids"]) for row in rows]
+    if problem.kind == "generation":
+        return Encoded(rows, lengths, torch.zeros(len(rows)), split.labels)
     kind = torch.long if problem.kind in ("classification", "multiple-choice") else torch.float32
     return Encoded(rows, lengths, torch.tensor(list(split.labels), dtype=kind), split.labels)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armada_cli.contracts import Component, Environment, Teacher, TeacherInput
+from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, Unanswered
 from armada_cli.errors import UserError
 from armada_cli.features.claims import Claims
 from armada_cli.features.progress import Progress, show_progress
@@ -25,6 +25,9 @@ RETRIES = 3
 """Times a batch is tried when the connection to a teacher behind an API fails or times out."""
 
 POLL_SECONDS = 0.2
+
+READ_BYTES = 4 << 20
+"""Vectors read at once while looking for damaged ones: 1024 that are 1024 wide, 4 of a video's."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def extract(
 
     Raises:
         UserError: the teacher cannot be made, fails, or returns anything but finite float32 [n, width] of constant width;
-            the message names teacher, plugin and input. What was stored before stays.
+            the message names teacher, plugin and input. What was stored before stays. Inputs that a teacher leaves
+            `Unanswered` are named after all others are stored.
         KeyboardInterrupt: Ctrl-C; what was stored before stays, and a line says how much.
     """
     component = teacher if isinstance(teacher, Component) else teacher.component
@@ -87,7 +91,8 @@ def extract(
         return ExtractionReport(key, len(values), 0, len(values), 0, 0.0)
 
     start = time.perf_counter()
-    todo.sort(key=lambda item: (_size(values[item]), item))
+    todo.sort()
+    todo.sort(key=lambda item: _size(values[item]))  # a stable sort: of one length, by hash
     todo = _share_first(todo)
     call = _Caller(component, origin, options, environment, store.width(key))
     claims = Claims(store.path, key)
@@ -100,7 +105,9 @@ def extract(
                     # Another process may have stored some of these between our counting and our claim.
                     mine = store.missing(key, batch)
                     if mine:
-                        new += store.put(identity, mine, call([values[item] for item in mine]))
+                        vectors, answered = call([values[item] for item in mine])
+                        if vectors is not None:
+                            new += store.put(identity, [mine[row] for row in answered], vectors)
                 finally:
                     claims.release()
                 bar.advance(len(batch), computed=len(mine))
@@ -120,12 +127,15 @@ def extract(
     finally:
         claims.close()
         call.close()
+    if call.unanswered:
+        raise call.incomplete(len(values))
     return ExtractionReport(key, len(values), new, len(values) - new, len(damaged), time.perf_counter() - start)
 
 
-def remove_damaged(store: FeatureStore, key: str, hashes: Sequence[bytes], rows: int = 4096) -> set[bytes]:
+def remove_damaged(store: FeatureStore, key: str, hashes: Sequence[bytes]) -> set[bytes]:
     """Read vectors a part at a time, so that damaged ones are dropped. Returns the inputs that have no vector any more."""
     gone: set[bytes] = set()
+    rows = max(1, min(4096, READ_BYTES // (4 * (store.width(key) or 1))))
     for start in range(0, len(hashes), rows):
         part = hashes[start : start + rows]
         _, found = store.get(key, part)
@@ -173,6 +183,8 @@ class _Caller:
         self.options = options
         self.environment = environment
         self.width = width
+        self.unanswered: list[tuple[TeacherInput, str]] = []
+        self.listed = ""
         self._teacher: Teacher | None = None
 
     @property
@@ -206,16 +218,35 @@ class _Caller:
                 f"{self.place} {what}: {one_line(error)}", "This is the plugin's own error; report it there"
             ) from error
 
-    def __call__(self, inputs: list[TeacherInput]) -> np.ndarray:
-        """inputs: n -> float32 [n, width], checked."""
+    def __call__(self, inputs: list[TeacherInput]) -> tuple[np.ndarray | None, list[int]]:
+        """inputs: n -> float32 [m, width], checked, and the m rows they belong to: all n, but for those the teacher gave up
+        on, which are noted in `unanswered`."""
         teacher = self.teacher()
+        rows = list(range(len(inputs)))
         try:
             result = self._try(teacher, inputs)
+        except Unanswered as gap:
+            self.unanswered += [(inputs[row], reason) for row, reason in gap.reasons.items()]
+            self.listed = gap.listed
+            rows = [row for row in rows if row not in gap.reasons]
+            if not rows:
+                return None, []
+            result = gap.vectors if gap.vectors is None else gap.vectors[rows]
         except (UserError, MemoryError):
             raise
         except (Exception, SystemExit) as error:
             raise self._failure(teacher, inputs, error) from error
-        return self._check(result, inputs)
+        return self._check(result, [inputs[row] for row in rows]), rows
+
+    def incomplete(self, total: int) -> UserError:
+        """What to say at the end when some inputs have no vector."""
+        value, reason = self.unanswered[0]
+        listed = f"; all are listed in {self.listed}" if self.listed else ""
+        return UserError(
+            f"{self.place} has no vector for {len(self.unanswered)} of {total} inputs. The first is {quote(value)}: "
+            f"{reason}{listed}",
+            "All others are kept, and a further run asks for these alone",
+        )
 
     def _try(self, teacher: Teacher, inputs: list[TeacherInput]) -> Any:
         for attempt in range(1, RETRIES + 1):

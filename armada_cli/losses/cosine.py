@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from armada_cli.contracts import Loss
@@ -16,6 +18,10 @@ class Cosine(Loss):
         >>> Cosine(CosineOptions())(p, p)
         tensor(0.)
     """
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.minimum = 0.0 if options.normalize == "centroids" else None
 
     def __call__(self, p_ts: Tensor, p_s: Tensor) -> Tensor:
         """p_ts, p_s: [n, 768] -> scalar."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from armada_cli.contracts import Component, Environment, NoOptions, option
 
 DISCRIMINATIVE = frozenset({"classification", "regression", "multilabel", "multiple-choice"})
+ALL_KINDS = DISCRIMINATIVE | {"generation"}
 PROJECTION = 768
 """Width of the shared manifold: P_ts and P_s map onto R^768 (Table 1)."""
 
@@ -20,7 +21,9 @@ class ArmadaOptions:
     needs_teacher: ClassVar[bool] = True
 
     manifold: Any = option("euclid", "The manifold loss: cosine, euclid, elementwise, or any loss plugin")
-    alpha: float = option(0.5, "Weight of logit matching against the task's own loss (Eq. 2)", minimum=0, maximum=1)
+    alpha: float = option(
+        0.5, "Weight of logit matching against the task's own loss (Eq. 2); in generation it is 0", minimum=0, maximum=1
+    )
     beta: float = option(1.0, "Weight of the manifold loss", minimum=0)
     gamma: float = option(1.0, "Weight of the auxiliary outputs' losses", minimum=0)
     tau: float = option(5.0, "Temperature of logit matching (Eq. 2)", above=0)
@@ -51,16 +54,16 @@ class ArmadaOptions:
     )
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        from armada_cli import catalog
+        from armada_cli import catalog, local
 
+        if local.is_local(self.manifold):
+            yield from (f"manifold {complaint}" for complaint in local.complaints("loss", self.manifold, environment))
+            return
         name = self.manifold.get("name") if isinstance(self.manifold, Mapping) else self.manifold
         if not isinstance(name, str):
             yield f"manifold is {self.manifold!r}, not the name of a loss"
-            return
-        names = catalog.current().names("loss")
-        if name not in names:
-            hint = catalog.did_you_mean(name, names)
-            yield f"unknown loss {name!r}" + (f"; {hint}" if hint else f"; there are {', '.join(names)}")
+        elif complaint := catalog.current().complaint("loss", name):
+            yield complaint
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,13 @@ class KDOptions:
         return {"teacher": {"student": self.teacher, "seed": self.teacher_seed}}
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        from armada_cli import catalog
+        from armada_cli import catalog, local
 
+        if local.is_local(self.teacher):
+            return  # read as strictly as the recipe's own student when its trial is planned
         name = self.teacher.get("name") if isinstance(self.teacher, Mapping) else self.teacher
-        names = catalog.current().names("student")
-        if not isinstance(name, str) or name not in names:
-            hint = catalog.did_you_mean(str(name), names)
-            yield f"unknown text teacher {name!r}" + (f"; {hint}" if hint else f"; there are {', '.join(names)}")
+        if complaint := catalog.current().complaint("student", name):
+            yield complaint.replace("unknown student", "unknown text teacher", 1)
 
 
 CARDS = [
@@ -101,14 +104,14 @@ CARDS = [
         "The student fine-tuned on the labels alone",
         "armada_cli.methods.undistilled:Undistilled",
         NoOptions,
-        DISCRIMINATIVE,
+        ALL_KINDS,
     ),
     Component(
         "armada",
         "Cross-modal distillation through a TS Aligner: outputs, manifold, auxiliary outputs",
         "armada_cli.methods.armada:Armada",
         ArmadaOptions,
-        DISCRIMINATIVE,
+        ALL_KINDS,
         reference="ARMADA, section 3, Eq. 1-5",
     ),
     Component(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from armada_cli.contracts import Batch, Method, Setup, StudentOutput, Term
 from armada_cli.methods import PROJECTION
@@ -20,6 +21,12 @@ class Armada(Method):
     """The aligner's loss is L_t = L_T(Y, o_ts) + gamma L_T(Y, o_aux_ts) (Eq. 1), the student's
     L_s = L_s1 + gamma L_s2 + beta L_manifold(p_ts, p_s) (Eq. 2 for L_s1 and L_s2; Eq. 3, 4 or 5). What comes from the
     aligner is detached inside L_s. On every batch each of the two takes one step ("online distillation", appendix C).
+
+    In generation the aligner has no token outputs to match: alpha is 0, both of its heads reconstruct h_t, and so does the
+    student's auxiliary head from p_s (mean squared errors; section 4 names the aligner's, the student's is ours).
+
+    Several teachers that are kept apart (`Setup.parts`) have an aligner each. Every term that an aligner enters is then the
+    mean over the aligners (ours: the paper has single teachers).
     """
 
     def __init__(self, options: Any, setup: Setup) -> None:
@@ -27,28 +34,36 @@ class Armada(Method):
         problem = setup.problem
         if setup.features is None or setup.feature_width is None:
             raise ValueError("armada needs a teacher's features")
+        self.reconstructs = problem.kind == "generation"
+        self.widths = list(setup.parts) or [setup.feature_width]
         with drawn_from(setup.seed, "aligner"):
-            self.aligner = TSAligner(setup.feature_width, options.hidden, problem.outputs, PROJECTION).to(setup.device)
+            self.aligners = [
+                TSAligner(width, options.hidden, width if self.reconstructs else problem.outputs, PROJECTION).to(setup.device)
+                for width in self.widths
+            ]
+        self.modules = nn.ModuleList(self.aligners)
         with drawn_from(setup.seed, "extra heads"):
-            self.heads = StudentHeads(setup.hidden, problem.outputs, PROJECTION, problem.kind == "multiple-choice").to(
-                setup.device
-            )
+            outputs = setup.feature_width if self.reconstructs else problem.outputs
+            per_choice = problem.kind == "multiple-choice"
+            self.heads = StudentHeads(setup.hidden, outputs, PROJECTION, per_choice, setup.own_pooler).to(setup.device)
         self.manifold = setup.losses(self._loss_choice())
         self.trained = options.aligner == "trained"
-        self.aligner.requires_grad_(self.trained)
+        self.modules.requires_grad_(self.trained)
         moving = options.projection == "trained"
         self.heads.P.weight.requires_grad_(moving)
-        self.aligner.P.weight.requires_grad_(moving and self.trained)
+        for aligner in self.aligners:
+            aligner.P.weight.requires_grad_(moving and self.trained)
         self.hidden_states = options.pooling != "pooler"
 
-        rest = [p for name, p in self.aligner.named_parameters() if name != "P.weight"]
+        rest = [p for name, p in self.modules.named_parameters() if not name.endswith("P.weight")]
         self.adam = (
             torch.optim.AdamW(rest, lr=setup.train.aligner_lr, weight_decay=setup.train.weight_decay, fused=True)
             if self.trained
             else None
         )
         every = options.projection_every
-        self.stiefel_ts = StiefelOptimizer([self.aligner.P], every) if moving and self.trained else None
+        maps = [aligner.P for aligner in self.aligners]
+        self.stiefel_ts = StiefelOptimizer(maps, every) if moving and self.trained else None
         self.stiefel_s = StiefelOptimizer([self.heads.P], every) if moving else None
 
     def _loss_choice(self) -> dict[str, Any]:
@@ -60,40 +75,61 @@ class Armada(Method):
         return choice
 
     def student_modules(self) -> dict[str, nn.Module]:
-        return {"O_aux_s": self.heads.O_aux}
+        return self.heads.trained_with_student()
 
     def own_modules(self) -> dict[str, nn.Module]:
-        return {"aligner": self.aligner, "P_s": self.heads.P}
+        return {"aligner": self.modules, "P_s": self.heads.P}
 
     def optimizers(self) -> dict[str, Any]:
         found = {"aligner": self.adam, "P_ts": self.stiefel_ts, "P_s": self.stiefel_s}
         return {name: getattr(item, "adam", item) for name, item in found.items() if item is not None}
 
-    # ------------------------------------------------------------------------------------------------- the aligner
+    # ------------------------------------------------------------------------------------------------ the aligners
 
-    def aligner_loss(self, output: AlignerOutput, labels: Tensor) -> Tensor:
-        """L_t = L_T(Y, o_ts) + gamma L_T(Y, o_aux_ts) (Eq. 1 and section 3.3)."""
-        kind = self.setup.problem.kind
-        return task_loss(kind, output.o, labels) + self.options.gamma * task_loss(kind, output.aux, labels)
+    def align(self, h_t: Tensor) -> list[AlignerOutput]:
+        """h_t [n, width] -> what each aligner makes of its part."""
+        parts = h_t.split(self.widths, dim=-1)
+        return [aligner(part) for aligner, part in zip(self.aligners, parts, strict=True)]
+
+    def aligner_loss(self, outputs: list[AlignerOutput], h_t: Tensor, labels: Tensor) -> Tensor:
+        """L_t = L_T(Y, o_ts) + gamma L_T(Y, o_aux_ts) (Eq. 1 and section 3.3), the mean over the aligners. In generation
+        L_T is the mean squared error against the aligner's part of h_t."""
+        found = []
+        for output, part in zip(outputs, h_t.split(self.widths, dim=-1), strict=True):
+            found.append(
+                self._task_loss(output.o, part, labels) + self.options.gamma * self._task_loss(output.aux, part, labels)
+            )
+        return _mean(found)
+
+    def _task_loss(self, output: Tensor, h_t: Tensor, labels: Tensor) -> Tensor:
+        return mse_loss(output, h_t) if self.reconstructs else task_loss(self.setup.problem.kind, output, labels)
 
     def prepare(self) -> None:
-        """Pre-trains the aligner on h_t and the labels (step 2 of the curriculum)."""
+        """Pre-trains the aligner on h_t and the labels, or on h_t alone (step 2 of the curriculum)."""
         features, train = self.setup.features, self.setup.train
         if not self.trained or features is None:
             return
         order = torch.Generator().manual_seed(stream(self.setup.seed, "order of the aligner's pre-training"))
         for _ in range(train.aligner_epochs):
             for rows in torch.randperm(len(features), generator=order).split(train.batch_size):
-                self.aligner_loss(self.aligner(features[rows]), self.setup.labels[rows]).backward()
+                h_t = features[rows]
+                self.aligner_loss(self.align(h_t), h_t, self.setup.labels[rows]).backward()
                 self._step_aligner()
 
     @torch.no_grad()
     def own_outputs(self) -> dict[str, Tensor]:
-        output = self.aligner(self.setup.features)
-        return {"aligner": output.o, "aligner auxiliary": output.aux}
+        if self.reconstructs or self.setup.features is None:
+            return {}
+        outputs = self.align(self.setup.features)
+        return {
+            "aligner": _mean([output.o for output in outputs]),
+            "aligner auxiliary": _mean([output.aux for output in outputs]),
+        }
 
     def auxiliary(self, output: StudentOutput) -> Tensor | None:
-        return self.heads(output.pooled.float())[1] if self.options.pooling == "pooler" else None
+        if self.reconstructs or self.options.pooling != "pooler":
+            return None
+        return self.heads(output.pooled.float())[1]
 
     def _step_aligner(self) -> None:
         if self.adam is None:
@@ -106,31 +142,48 @@ class Armada(Method):
     # ------------------------------------------------------------------------------------------------- the student
 
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
-        kind, options = self.setup.problem.kind, self.options
+        options = self.options
         assert batch.features is not None
         h_t = batch.features
         if options.noise:
             generator = torch.Generator().manual_seed(stream(self.setup.seed, f"noise of step {batch.step}"))
             h_t = h_t + options.noise * torch.randn(h_t.shape, generator=generator).to(h_t.device)
-        t = self.aligner(h_t)
+        aligned = self.align(h_t)
         p_s, aux_s = self.heads(self._pooled(batch, output))
 
         if self.trained:
-            loss = self.aligner_loss(t, batch.labels)
+            loss = self.aligner_loss(aligned, h_t, batch.labels)
             if options.aligner_manifold:
-                loss = loss + options.beta * self.manifold(t.p, p_s.detach())
+                loss = loss + options.beta * _mean([self.manifold(t.p, p_s.detach()) for t in aligned])
             (batch.share * loss).backward()
 
-        t = t.detached()
-        a, gamma, tau = options.alpha, options.gamma, options.tau
-        found = [
+        aligned = [t.detached() for t in aligned]
+        manifold = Term("manifold", options.beta, _mean([self.manifold(t.p, p_s) for t in aligned]))
+        if self.reconstructs:
+            found = self._generation_terms(output, aux_s, h_t)
+        else:
+            found = self._output_terms(batch, output, aux_s, aligned)
+        return [term for term in [*found, manifold] if term.weight]
+
+    def _output_terms(self, batch: Batch, output: StudentOutput, aux_s: Tensor, aligned: list[AlignerOutput]) -> list[Term]:
+        """L_s1 (Eq. 2) and gamma L_s2, the same on the auxiliary outputs."""
+        kind, a, gamma, tau = self.setup.problem.kind, self.options.alpha, self.options.gamma, self.options.tau
+        matching = _mean([logit_matching(kind, t.o, output.logits, tau) for t in aligned])
+        matching_aux = _mean([logit_matching(kind, t.aux, aux_s, tau) for t in aligned])
+        return [
             Term("task", 1 - a, task_loss(kind, output.logits, batch.labels), task=True),
-            Term("output", a, logit_matching(kind, t.o, output.logits, tau)),
+            Term("output", a, matching),
             Term("auxiliary task", gamma * (1 - a), task_loss(kind, aux_s, batch.labels)),
-            Term("auxiliary output", gamma * a, logit_matching(kind, t.aux, aux_s, tau)),
-            Term("manifold", options.beta, self.manifold(t.p, p_s)),
+            Term("auxiliary output", gamma * a, matching_aux),
         ]
-        return [term for term in found if term.weight]
+
+    def _generation_terms(self, output: StudentOutput, aux_s: Tensor, h_t: Tensor) -> list[Term]:
+        """Next-token cross-entropy of the response, and gamma times the reconstruction of h_t from p_s."""
+        assert output.loss is not None
+        return [
+            Term("task", 1.0, output.loss, task=True),
+            Term("auxiliary reconstruction", self.options.gamma, mse_loss(aux_s, h_t)),
+        ]
 
     def _pooled(self, batch: Batch, output: StudentOutput) -> Tensor:
         """h'_s, [n, d] (or [n, choices, d]), as `pooling` names it."""
@@ -148,3 +201,8 @@ class Armada(Method):
         self._step_aligner()
         if self.stiefel_s:
             self.stiefel_s.step(self.setup.learning_rate(step))
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    """The mean of tensors of one shape; a single one as it is, to the bit."""
+    return values[0] if len(values) == 1 else torch.stack(values).mean(0)

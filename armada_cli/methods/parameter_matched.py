@@ -18,15 +18,15 @@ class ParameterMatched(Method):
     def __init__(self, options: object, setup: Setup) -> None:
         super().__init__(options, setup)
         with drawn_from(setup.seed, "extra heads"):
-            self.heads = StudentHeads(
-                setup.hidden, setup.problem.outputs, PROJECTION, setup.problem.kind == "multiple-choice"
-            ).to(setup.device)
+            per_choice = setup.problem.kind == "multiple-choice"
+            heads = StudentHeads(setup.hidden, setup.problem.outputs, PROJECTION, per_choice, setup.own_pooler)
+            self.heads = heads.to(setup.device)
         trained = self.options.projection == "trained"
         self.heads.P.weight.requires_grad_(trained)
         self.stiefel = StiefelOptimizer([self.heads.P], self.options.projection_every) if trained else None
 
     def student_modules(self) -> dict[str, nn.Module]:
-        return {"O_aux_s": self.heads.O_aux}
+        return self.heads.trained_with_student()
 
     def own_modules(self) -> dict[str, nn.Module]:
         return {"P_s": self.heads.P}

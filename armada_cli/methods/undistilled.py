@@ -7,7 +7,10 @@ from armada_cli.training.objective import task_loss
 
 
 class Undistilled(Method):
-    """L = L_T(Y, o_s). Every other method shares this one's batches, head and dropout of the same seed."""
+    """L = L_T(Y, o_s), or in generation the next-token cross-entropy of the response. Every other method shares this one's
+    batches, head and dropout of the same seed."""
 
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
+        if output.loss is not None:
+            return [Term("task", 1.0, output.loss, task=True)]
         return [Term("task", 1.0, task_loss(self.setup.problem.kind, output.logits, batch.labels), task=True)]

@@ -7,8 +7,10 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from armada_cli import local
 from armada_cli.catalog import Catalog, Registered, did_you_mean
 from armada_cli.contracts import TASK_KINDS, Environment
 from armada_cli.errors import UserError
@@ -116,6 +118,8 @@ def read_settings(
 
 def _read_entry(entry: Node, kind: str, label: str, context: Context) -> tuple[list[Point], Any]:
     problems = context.problems
+    if isinstance(entry, Table) and _is_local(entry):
+        return _read_local(entry, kind, label, context)
     name = entry if isinstance(entry, Scalar) else entry.get("name") if isinstance(entry, Table) else None
     if isinstance(name, Scalar) and name.value is INVALID:
         return [], None
@@ -145,6 +149,38 @@ def _read_entry(entry: Node, kind: str, label: str, context: Context) -> tuple[l
     return points, resolved
 
 
+def _is_local(entry: Table) -> bool:
+    """Whether a mapping is about a class in a file. A ``file`` alone may as well be an option of a task whose name was
+    forgotten."""
+    file = entry.get("file")
+    python = isinstance(file, Scalar) and str(file.value).endswith(".py")
+    return "name" not in entry.entries and ("class" in entry.entries or python)
+
+
+def _read_local(entry: Table, kind: str, label: str, context: Context) -> tuple[list[Point], Any]:
+    """A component that is a class in a file of the user's own: ``{file: my_teacher.py, class: MyTeacher}``."""
+    problems = context.problems
+    values = []
+    for key in local.KEYS:
+        node = entry.get(key)
+        if node is None:
+            other = next(item for item in local.KEYS if item != key)
+            problems.add(entry.place, f"{label} names a {other} and no {key}", "Write `{file: my.py, class: MyClass}`")
+            return [], None
+        values.append(read(node, str, f"{label}.{key}", {"path": key == "file"}, problems))
+    file, name = values
+    if file is INVALID or name is INVALID:
+        return [], None
+    resolved = {**plain(entry), "file": file}
+    place = entry.entries["file"].node.place
+    try:
+        registered = local.load(kind, Path(file), name, context.environment)
+    except UserError as error:
+        problems.add(place, f"{label}: {error.what}", error.hint, snippet="")
+        return [], resolved
+    return _expand(entry, Scalar(registered.name, place), registered, kind, label, context, resolved), resolved
+
+
 def _expand(
     table: Table, name: Scalar, registered: Registered, kind: str, label: str, context: Context, resolved: dict[str, Any]
 ) -> list[Point]:
@@ -153,7 +189,10 @@ def _expand(
     what = f"option of {kind} {name.value!r}"
     options_class = registered.component.options
     try:
-        settings = read_settings(table, options_class, label, problems, grid=True, reserved=RESERVED[kind], what=what)
+        reserved = RESERVED[kind]
+        if isinstance(registered.component, local.LocalComponent):
+            reserved = (*local.KEYS, *reserved[1:])  # where another has its name
+        settings = read_settings(table, options_class, label, problems, grid=True, reserved=reserved, what=what)
     except TypeError as error:
         problems.add(name.place, f"{kind} {name.value!r} of {registered.distribution} is broken: {error}")
         return []
@@ -192,8 +231,17 @@ def _point(
     component, problems = registered.component, context.problems
     chosen, train = combination[:options_count], combination[options_count:]
     nodes = {setting.key: setting.node for setting in chosen}
+    for setting in chosen:
+        for item in local.mentioned(setting.value):
+            try:
+                local.require_permission(Path(item["file"]), context.environment)
+            except UserError as error:
+                problems.add(setting.node.place, f"{registered.kind} {name.value!r}: {error.what}", error.hint, snippet="")
+                return None
     try:
-        options = component.options(**{setting.key: setting.value for setting in chosen})
+        options = component.options(
+            **{setting.key: local.resolved(setting.value, setting.node.place.folder) for setting in chosen}
+        )
         complaints = list(options.problems(context.environment)) if hasattr(options, "problems") else []
     except UserError as error:
         complaints = [str(error)]

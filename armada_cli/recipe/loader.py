@@ -16,6 +16,7 @@ from armada_cli.recipe.model import Features, Recipe, Train
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import find_recipe
 from armada_cli.recipe.values import read
+from armada_cli.runs import Runs
 
 KEYS = ("extends", "title", "summary", "student", "teacher", "tasks", "methods", "train", "features", "seeds", "limit")
 REQUIRED = {"student": "Add `student: NAME`", "tasks": "Add `tasks: [NAME]`", "methods": "Add `methods: [NAME]`"}
@@ -47,6 +48,7 @@ def load_recipe(path_or_name: str, catalog: Catalog, environment: Environment, o
     features = _read_plain(root.get("features"), Features, "features", problems)
     seeds = _read_seeds(root.get("seeds"), problems)
     limit = read_limit(root.get("limit"), "limit", problems) or {}
+    catalog.former = Runs(environment.runs).components(path.stem)
     context = Context(catalog, environment, problems, train)
     students, student_data = read_components(root.get("student"), "student", "student", context)
     teachers, teacher_data = read_components(root.get("teacher"), "teacher", "teacher", context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from armada_cli.catalog import did_you_mean
@@ -19,6 +20,30 @@ def shipped_recipes() -> dict[str, Path]:
             files = sorted(item for item in folder.iterdir() if item.suffix in SUFFIXES)
             return {item.stem: item for item in files if not item.name.startswith(("_", "."))}
     return {}
+
+
+def find_shipped(name: str) -> Path:
+    """The file of a recipe that comes with armada, by its name (``llama8b_instruct``; its file name will do too).
+
+    Raises:
+        UserError: there is none of this name; the nearest names are in the hint.
+    """
+    shipped = shipped_recipes()
+    path = shipped.get(name) or shipped.get(name.removesuffix(Path(name).suffix) if name.endswith(SUFFIXES) else name)
+    if path is None:
+        raise UserError(f"armada brings no recipe {name!r}", _sentence(did_you_mean(name, list(shipped))))
+    return path
+
+
+def reproduces(path: Path) -> str:
+    """What of the paper a recipe's opening comment says it reproduces: ``Table 12``, ``Figure 3``; empty where it is silent."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.startswith("#"):
+            break
+        key, _, value = line.removeprefix("#").partition(":")
+        if key.strip().lower() == "reproduces":
+            return re.split(r"[.,:;(]", value)[0].strip()
+    return ""
 
 
 def find_recipe(path_or_name: str) -> Path:

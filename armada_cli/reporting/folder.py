@@ -25,6 +25,7 @@ class Trial:
         options: the method's options, where the run recorded them.
         aligner, aligner_auxiliary, auxiliary: metric -> score of the TS Aligner's two heads, and of the student's auxiliary
             head.
+        plugins: role -> the component's name, with the plugin, distribution and version that made this trial.
         wall, cpu: seconds; None when not recorded.
     """
 
@@ -55,6 +56,7 @@ class Trial:
     auxiliary: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    plugins: Mapping[str, Any] = field(default_factory=dict)
     wall: float | None = None
     cpu: float | None = None
     stages: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +115,11 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def _rows(limit: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows of each limited split: as many as there were, where a split has fewer than its limit."""
+    return {split: used[split] if used.get(split) else rows for split, rows in limit.items()}
+
+
 def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
     status = str(entry.get("status") or "pending")
     reason = str(entry.get("reason") or "")
@@ -162,7 +169,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         seed=int(_number(entry.get("seed")) or 0),
         status=status,
         reason=_one_line(reason),
-        rows=_mapping(entry.get("rows")),
+        rows=_rows(_mapping(entry.get("rows")), _mapping(result.get("rows"))),
         options=options if isinstance(options, dict) else None,
         score=score,
         scores=_numbers(result.get("scores")),
@@ -172,6 +179,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         auxiliary=_numbers(result.get("auxiliary")),
         parameters={key: int(value) for key, value in _numbers(result.get("parameters")).items()},
         warnings=tuple(_one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),
+        plugins=_mapping(result.get("plugins") or entry.get("plugins")),
         wall=_number(timings.get("wall")),
         cpu=_number(timings.get("cpu")),
         stages=_mapping(timings.get("stages")),

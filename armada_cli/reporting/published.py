@@ -23,9 +23,11 @@ _TEACHERS = {
     "texttoimage": "text-to-image",
     "midjourney": "Midjourney",
     "modelscope": "text-to-video",
+    "modelscopevideo": "text-to-video",
     "texttovideo": "text-to-video",
     "speecht5": "text-to-audio",
     "texttoaudio": "text-to-audio",
+    "resnetposters": "posters (ResNet-50)",
 }
 
 
@@ -162,7 +164,8 @@ def rows_for(
     Args:
         student_name: our name (``bert-6l``); ``ts-aligner`` for the rows of the TS Aligner itself.
         columns: the tasks' published names (``CoLA``), or pairs (name, metric) where a task was scored by a metric of its
-            own choice: a number of another metric is not comparable and is left out.
+            own choice: a number of another metric is not comparable and is left out. A name that is asked for with several
+            metrics (MM-IMDb) has its further values under ``name metric``.
         teacher: our name of a teacher. Where it is one of the paper's, ARMADA rows of the paper's other teachers are left
             out; undistilled rows and baselines stay.
         kind: see `Table.kind`.
@@ -170,10 +173,9 @@ def rows_for(
     Rows that the paper repeats or spreads over tables (the undistilled student, GLUE-small and GLUE-large) become one row.
     """
     wanted = [(column, None) if isinstance(column, str) else column for column in columns]
-    known = {row.teacher for number in TABLES for row in table(number).rows if row.method == "armada"}
-    chosen = _TEACHERS.get(_plain(teacher), teacher) if teacher else None
-    if chosen not in known:
-        chosen = None
+    names = [name for name, _ in wanted]
+    keys = [name if names.index(name) == place else f"{name} {metric}" for place, (name, metric) in enumerate(wanted)]
+    chosen = _printed(teacher)
     merged: dict[tuple[str, ...], list[PublishedRow]] = {}
     for printed in tables():
         if printed.kind != kind:
@@ -184,10 +186,10 @@ def rows_for(
             if chosen and row.method == "armada" and not _same_teacher(row.teacher, chosen):
                 continue
             values = {}
-            for name, metric in wanted:
+            for key, (name, metric) in zip(keys, wanted, strict=True):
                 place = _place(printed.columns, name, metric)
                 if place is not None:
-                    values[name] = row.values[place]
+                    values[key] = row.values[place]
             if not values:
                 continue
             candidate = PublishedRow(
@@ -204,7 +206,7 @@ def rows_for(
             group = merged.setdefault((row.method, row.manifold or row.label, row.teacher or ""), [])
             for place, other in enumerate(group):
                 if all(other.values[name] == value for name, value in values.items() if name in other.values):
-                    both = {name: {**other.values, **values}[name] for name, _ in wanted if name in {*other.values, *values}}
+                    both = {key: {**other.values, **values}[key] for key in keys if key in {*other.values, *values}}
                     numbers = (
                         (*other.tables, printed.number) if both != other.values or row.method == "undistilled" else other.tables
                     )
@@ -214,6 +216,21 @@ def rows_for(
                 group.append(candidate)
     found = [row for group in merged.values() for row in group]
     return [PublishedRow(**{**row.__dict__, "source": source(row.tables)}) for row in found]
+
+
+def has_teacher(name: str) -> bool:
+    """Whether a teacher, by our name, is one of the paper's."""
+    return _printed(name) is not None
+
+
+def metrics_beside(name: str, metric: str) -> tuple[str, ...]:
+    """The other metrics that a table prints for the same task: macro F1 beside MM-IMDb's micro F1."""
+    found: dict[str, None] = {}
+    for printed in tables():
+        metrics = [column.metric for column in printed.columns if column.name == name]
+        if metric_name(metric) in map(metric_name, metrics):
+            found |= dict.fromkeys(other for other in metrics if metric_name(other) != metric_name(metric))
+    return tuple(found)
 
 
 def source(numbers: Iterable[int]) -> str:
@@ -243,6 +260,14 @@ def _label(row: Row) -> str:
     if row.method == "aligner":
         return row.model
     return f"ARMADA, {row.manifold}" if row.method == "armada" else row.method
+
+
+def _printed(teacher: str | None) -> str | None:
+    """A teacher's name as the paper prints it; None for another one."""
+    if not teacher:
+        return None
+    printed = _TEACHERS.get(_plain(teacher), teacher)
+    return printed if any(row.teacher == printed for each in tables() for row in each.rows if row.method == "armada") else None
 
 
 def _same_teacher(printed: str | None, chosen: str) -> bool:

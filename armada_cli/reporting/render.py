@@ -220,7 +220,18 @@ def provenance_lines(run: Run) -> list[str]:
     if isinstance(versions, Mapping) and versions:
         lines.append("versions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())))
     plugins = known.pop("plugins", None)
-    if isinstance(plugins, list) and plugins:
+    components = _mappings(known.pop("components", None))
+    brought: dict[tuple[Any, ...], dict[str, list[str]]] = {}
+    for item in components:
+        # classes of one file that the recipe named stand in one line
+        local = str(item.get("distribution")).startswith("local file ")
+        who = (None if local else item.get("plugin"), item.get("distribution"), item.get("version"))
+        brought.setdefault(who, {}).setdefault(str(item.get("kind")), []).append(str(item.get("name")))
+    for (plugin, distribution, version), kinds in brought.items():
+        what = "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items())
+        source = f"plugin {plugin} ({distribution} {version})" if plugin else f"{distribution} ({version})"
+        lines.append(f"{source}: {what}")
+    if isinstance(plugins, list) and plugins and not brought:
         names = [f"{item.get('plugin')} ({item.get('distribution')} {item.get('version')})" for item in _mappings(plugins)]
         lines.append("plugins: " + ", ".join(names))
     seeds = known.pop("seeds", None)
@@ -499,7 +510,7 @@ def as_csv(run: Run, groups: Sequence[Group]) -> str:
 
 def _csv_rows(group: Group) -> Iterable[dict[str, Any]]:
     shared = {"student": group.student, "group": group.name}
-    metrics = {column.task: column.metric for column in group.columns}
+    columns = {column.task: column for column in group.columns}
     for place, arm in enumerate(group.arms):
         for key in group.keys:
             summary = group.summary(arm, key)
@@ -507,8 +518,8 @@ def _csv_rows(group: Group) -> Iterable[dict[str, Any]]:
             row: dict[str, Any] = {
                 **shared,
                 "source": "run",
-                "task": key,
-                "metric": metrics.get(key, ""),
+                "task": (columns[key].title or key) if key in columns else key,
+                "metric": columns[key].metric if key in columns else "",
                 "method": arm.label,
                 "name": arm.method_name,
                 "teacher": arm.teacher,
@@ -525,12 +536,12 @@ def _csv_rows(group: Group) -> Iterable[dict[str, Any]]:
             yield row
     for published in group.published:
         for column in group.columns:
-            value = published.values.get(column.published or "")
+            value = published.values.get(column.published_key)
             if value is not None:
                 yield {
                     **shared,
                     "source": published.source,
-                    "task": column.task,
+                    "task": column.title or column.task,
                     "metric": column.metric,
                     "method": published.label,
                     "name": published.method,

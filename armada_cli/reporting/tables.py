@@ -44,12 +44,25 @@ _STATUS = ("failed", "damaged", "pending")
 
 @dataclass(frozen=True)
 class Column:
-    """One task of a group: its title, metric, and the paper's name for it."""
+    """One task of a group: its title, metric, and the paper's name for it.
+
+    Attributes:
+        task: the column's key: the task's title, with the metric where that is a further one.
+        title: the task's title, when it is not the key.
+        beside: a further metric of a task, which the paper prints beside the main one; it has no part in the mean over tasks.
+    """
 
     task: str
     metric: str
     published: str | None
     rows: Mapping[str, int] = field(default_factory=dict)
+    title: str = ""
+    beside: bool = False
+
+    @property
+    def published_key(self) -> str:
+        """The column's key in `published.PublishedRow.values`."""
+        return f"{self.published} {self.metric}" if self.beside else self.published or ""
 
     @property
     def lower_is_better(self) -> bool:
@@ -105,15 +118,20 @@ class Group:
     @property
     def keys(self) -> list[str]:
         """Columns of the tables: the tasks, and their mean where there are several."""
-        tasks = [column.task for column in self.columns]
-        averaged = len(tasks) > 1 and len({column.lower_is_better for column in self.columns}) == 1
-        return [*tasks, MEAN] if averaged else tasks
+        found = [column.task for column in self.columns]
+        averaged = len(self.tasks) > 1 and len({column.lower_is_better for column in self.tasks}) == 1
+        return [*found, MEAN] if averaged else found
+
+    @property
+    def tasks(self) -> list[Column]:
+        """Each task's main column: what the mean is taken over."""
+        return [column for column in self.columns if not column.beside]
 
     def scores(self, arm: Arm, key: str) -> dict[int, float]:
         """seed -> score; for `MEAN` the seeds that all tasks have."""
         if key != MEAN:
             return arm.scores(key)
-        tables = [arm.scores(column.task) for column in self.columns]
+        tables = [arm.scores(column.task) for column in self.tasks]
         seeds = set.intersection(*(set(table) for table in tables))
         return {seed: mean([table[seed] for table in tables]) for seed in sorted(seeds)}
 
@@ -121,7 +139,11 @@ class Group:
         return summarise(list(self.scores(arm, key).values()), lower_is_better=self.lower_is_better(key))
 
     def lower_is_better(self, key: str) -> bool:
-        return any(column.lower_is_better for column in self.columns if key in (column.task, MEAN))
+        return any(
+            column.lower_is_better
+            for column in self.columns
+            if key in (column.task, MEAN) and not (key == MEAN and column.beside)
+        )
 
     @property
     def decimals(self) -> int:
@@ -172,9 +194,9 @@ def _group(trials: Sequence[Trial]) -> Group:
     first = trials[0]
     columns: dict[str, Column] = {}
     arms: dict[tuple[str, str | None, int], Arm] = {}
-    for trial in trials:
+    for trial, title in _with_metrics_beside(trials):
         rows = {key: value for key, value in trial.rows.items() if isinstance(value, int)}
-        columns.setdefault(trial.task, Column(trial.task, trial.metric, trial.published, rows))
+        columns.setdefault(trial.task, Column(trial.task, trial.metric, trial.published, rows, title, bool(title)))
         number = 1
         # Two arms of one title (say, with other training settings) must not overwrite each other's seeds.
         while (held := arms.get((trial.method, trial.teacher, number))) and trial.seed in held.trials.get(trial.task, {}):
@@ -196,7 +218,9 @@ def _group(trials: Sequence[Trial]) -> Group:
     ordered = sorted(arms.values(), key=lambda arm: (teachers.index(arm.teacher), arm.method_name != "undistilled"))
     wanted = [(column.published, column.metric) for column in columns.values() if column.published]
     rows_found: dict[tuple[str, str, str | None], published.PublishedRow] = {}
-    for name in [teacher.teacher_name for teacher in ordered if teacher.teacher] or [None]:
+    names: list[str | None] = [arm.teacher_name for arm in ordered if arm.teacher_name]
+    # Where some of the teachers are the paper's, rows of teachers that did not run would only be in the way.
+    for name in [name for name in names if name and published.has_teacher(name)] or names or [None]:
         for row in published.rows_for(first.student_name, wanted, name):
             rows_found.setdefault((row.source, row.label, row.teacher), row)
     group = Group(
@@ -210,6 +234,19 @@ def _group(trials: Sequence[Trial]) -> Group:
     )
     _compare(group)
     return group
+
+
+def _with_metrics_beside(trials: Sequence[Trial]) -> list[tuple[Trial, str]]:
+    """The trials, and once more with each further metric that the paper prints of their tasks and that was measured; such a
+    one has a task of its own, and the title of the real one beside it."""
+    found = [(trial, "") for trial in trials]
+    measured = {(trial.task, metric) for trial in trials for metric in trial.scores}
+    for trial in trials:
+        for metric in published.metrics_beside(trial.published, trial.metric) if trial.published else ():
+            if (trial.task, metric) in measured:
+                key = f"{trial.task}, {metric_title(metric)}"
+                found.append((dataclasses.replace(trial, task=key, metric=metric, score=trial.scores.get(metric)), trial.task))
+    return found
 
 
 def _compare(group: Group) -> None:
@@ -369,7 +406,9 @@ def _title(group: Group, what: str) -> str:
 
 def _heads(group: Group, keys: Iterable[str]) -> list[tuple[str, str]]:
     columns = {column.task: column for column in group.columns}
-    return [(key, metric_title(columns[key].metric)) if key in columns else (key, "of tasks") for key in keys]
+    return [
+        (columns[key].title or key, metric_title(columns[key].metric)) if key in columns else (key, "of tasks") for key in keys
+    ]
 
 
 def metric_title(metric: str) -> str:
@@ -393,11 +432,11 @@ def _published_sections(group: Group, rows: Iterable[published.PublishedRow], ke
         cells = []
         for key in keys:
             if key == MEAN:
-                values = [row.values.get(column.published or "") for column in group.columns]
+                values = [row.values.get(column.published_key) for column in group.tasks]
                 known = [value for value in values if value is not None]
                 cells.append(f"{mean(known):.{row.decimals}f}" if len(known) == len(values) else NOTHING)
                 continue
-            value = row.values.get(names[key].published or "")
+            value = row.values.get(names[key].published_key)
             cells.append(NOTHING if value is None else f"{value:.{row.decimals}f}")
         title = row.source if row.teacher is None else f"{row.source}: teacher {row.teacher}"
         made.setdefault((row.source, row.teacher), Section(title, [], published=True)).lines.append(Line(row.label, cells))
@@ -420,7 +459,7 @@ def _best(group: Group, keys: Sequence[str]) -> dict[int, set[int]]:
 def _score_cell(group: Group, arm: Arm, key: str) -> str:
     summary = group.summary(arm, key)
     if key == MEAN:
-        planned = len(set.intersection(*(set(arm.trials.get(column.task, {})) for column in group.columns)))
+        planned = len(set.intersection(*(set(arm.trials.get(column.task, {})) for column in group.tasks)))
     else:
         planned = len(arm.trials.get(key, {}))
     if not planned or (summary is None and key == MEAN):
@@ -503,7 +542,7 @@ def _score_notes(group: Group) -> list[str]:
     ]
     rows = [
         f"{column.task} {column.rows['train']} / {column.rows['validation']}"
-        for column in group.columns
+        for column in group.tasks
         if {"train", "validation"} <= column.rows.keys()
     ]
     if rows:
@@ -553,14 +592,18 @@ def warning_lines(run: Run) -> list[str]:
 
 
 def parameter_lines(run: Run) -> list[str]:
-    """Trainable parameters of each student and method: the student's own, and what is thrown away after training."""
+    """Parameters of each student and method: the student's own, how many of them are trained where that is a part, and what is
+    thrown away after training."""
     found: dict[tuple[str, str], Mapping[str, int]] = {}
     for trial in run.trials:
         if trial.parameters:
             found.setdefault((trial.student, trial.method), trial.parameters)
     lines: dict[str, list[str]] = {}
     for (student, method), parameters in found.items():
-        text = ", ".join(f"{key} {count:,}" for key, count in parameters.items() if count)
+        # Of a student that is trained whole, once is enough.
+        whole = parameters.get("trained") == parameters.get("student")
+        shown = {key: count for key, count in parameters.items() if count and not (whole and key == "trained")}
+        text = ", ".join(f"{key} {count:,}" for key, count in shown.items())
         lines.setdefault(f"{student}: {text}", []).append(method)
     return [f"{text} ({'; '.join(methods)})" for text, methods in lines.items()]
 

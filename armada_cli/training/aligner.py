@@ -46,16 +46,26 @@ class StudentHeads(nn.Module):
 
     For multiple choice h'_s is [n, choices, d]: one auxiliary output per choice, as the student's own head has, and p_s is
     the mean over the choices, since the teacher sees the question with all its choices at once.
+
+    A student without a pooler of its own gets F~_s here, h_s [n, d] -> h'_s [n, d]: one layer with a non-linearity, used for
+    these heads alone.
     """
 
-    def __init__(self, d: int, outputs: int, projection: int, per_choice: bool) -> None:
+    def __init__(self, d: int, outputs: int, projection: int, per_choice: bool, own_pooler: bool = True) -> None:
         super().__init__()
+        self.F = None if own_pooler else nn.Sequential(nn.Linear(d, d), nn.GELU())
         self.P = OrthogonalMap(d, projection)
         self.O_aux = nn.Linear(projection, 1 if per_choice else outputs)
         self.per_choice = per_choice
 
+    def trained_with_student(self) -> dict[str, nn.Module]:
+        """What is optimised like the student itself; P_s moves on its manifold."""
+        return {"O_aux_s": self.O_aux} | ({} if self.F is None else {"F_s": self.F})
+
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Returns p_s [n, 768] and o_aux_s [n, c]."""
+        if self.F is not None:
+            pooled = self.F(pooled)
         p = self.P(pooled)
         aux = self.O_aux(p)
         if self.per_choice:

@@ -73,11 +73,16 @@ class State:
 
 
 def module_state(module: nn.Module) -> dict[str, Tensor]:
-    """A module's parameters and persistent buffers; a tied parameter stands once."""
+    """A module's trained parameters and persistent buffers; a tied parameter stands once.
+
+    What is frozen is left out: a language model under LoRA loads it from where it came from, a fixed projection is drawn
+    again from its seed, and a checkpoint of an 8B model stays a few megabytes.
+    """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for key, value in module.state_dict(keep_vars=True).items():
-        if id(value) not in seen:
+        frozen = isinstance(value, nn.Parameter) and not value.requires_grad
+        if id(value) not in seen and not frozen:
             seen.add(id(value))
             found[key] = value
     return found

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from armada_cli.contracts import Batch, Method, Student, StudentOutput, Task, Term
-from armada_cli.errors import TrialFailed
+from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.settings import Train
 from armada_cli.training import checkpoint
 from armada_cli.training.batching import epoch_batches, evaluation_batches, steps_per_epoch
@@ -29,10 +29,6 @@ from armada_cli.training.seeds import reseed
 
 CHECKPOINT_SECONDS = 60.0
 """A killed training loses at most about this much. Time decides when a checkpoint is written, never what is in it."""
-
-
-class Interrupted(Exception):
-    """The user asked to stop; a checkpoint has been written."""
 
 
 @dataclass
@@ -62,7 +58,7 @@ class Loop:
     Args:
         student, model: the student and the module it built.
         method: the objective.
-        training, validation: the encoded splits.
+        training, validation: the encoded splits; without a validation split nothing is scored.
         features: h_t [rows, 128] of the training split, or None.
         task: scores the outputs.
         train: resolved settings (see `Train`); `precision` is float32 or bf16.
@@ -79,7 +75,7 @@ class Loop:
         model: nn.Module,
         method: Method,
         training: Encoded,
-        validation: Encoded,
+        validation: Encoded | None,
         features: Tensor | None,
         task: Task,
         train: Train,
@@ -194,7 +190,7 @@ class Loop:
     def _require_finite(self, done: int) -> None:
         """A step can break the weights without any loss telling: they are looked at before they are scored and kept."""
         for name, value in self.model.named_parameters():
-            if not bool(torch.isfinite(value).all()):
+            if value.requires_grad and not bool(torch.isfinite(value).all()):
                 raise TrialFailed(
                     f"the student's weights are not finite after step {done} of {self.steps} ({name}); "
                     f"the checkpoint before it is kept. Try a lower lr or beta"
@@ -276,16 +272,18 @@ class Loop:
 
     def _evaluate(self, epoch: int) -> None:
         """Score the student on the validation split, note it, and keep the weights if they are the best so far."""
-        outputs, auxiliary = self.outputs(self.validation, auxiliary=True)
-        scores = scored(self.task, outputs, self.validation.raw_labels)
+        scores: dict[str, float] = {}
         record: dict[str, Any] = {"epoch": epoch, "scores": scores}
-        if auxiliary is not None:
-            record["auxiliary"] = scored(self.task, auxiliary, self.validation.raw_labels)
+        if self.validation is not None:
+            outputs, auxiliary = self.outputs(self.validation, auxiliary=True)
+            scores.update(scored(self.task, outputs, self.validation.raw_labels))
+            if auxiliary is not None:
+                record["auxiliary"] = scored(self.task, auxiliary, self.validation.raw_labels)
         maps = [module for item in self.own.values() for module in item.modules() if isinstance(module, OrthogonalMap)]
         if maps:
             record["orthogonality"] = max(item.defect() for item in maps)
         self.outcome.epochs.append(record)
-        if self.train.select == "best":
+        if self.train.select == "best" and scores:
             metric = self.task.metric
             so_far = max((item["scores"][metric] for item in self.outcome.epochs[:-1]), default=-math.inf)
             if scores[metric] > so_far:
@@ -295,7 +293,7 @@ class Loop:
         """Choose the epoch that counts; for ``best`` the student gets that epoch's weights back."""
         epochs, metric = self.outcome.epochs, self.task.metric
         chosen = epochs[-1]
-        if self.train.select == "best":
+        if self.train.select == "best" and self.validation is not None:
             chosen = max(epochs, key=lambda item: item["scores"][metric])  # the first of equals
             own = checkpoint.module_state(self.model)
             with torch.no_grad():
@@ -393,8 +391,9 @@ def _figure(value: float) -> float:
 
 
 def _anchor(method: Method, output: StudentOutput) -> Tensor:
-    """Where gradients are measured: h'_s, or the last layer for a method that pools by itself."""
-    if method.hidden_states and output.hidden_states is not None:
+    """Where gradients are measured: h'_s, or the last layer for a method that pools by itself and for a student whose h_s
+    does not lie between its input and its output."""
+    if output.hidden_states is not None:
         return output.hidden_states[-1]
     return output.pooled
 

@@ -1,0 +1,389 @@
+"""What a method is asked: it trains a toy student, in the loop that trains all students."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from armada_cli import catalog
+from armada_cli.conformance.asking import Broken, asked, one_line, require
+from armada_cli.conformance.problems import FEATURES, HIDDEN, ToyStudent, Unscored, draw_features, draw_rows, problem_of
+from armada_cli.conformance.subject import Subject, shared_questions
+from armada_cli.contracts import TASK_KINDS, Method, Setup, Term
+from armada_cli.errors import Interrupted
+from armada_cli.settings import Train
+from armada_cli.training.loop import Loop, learning_rate
+from armada_cli.training.objective import task_loss
+from armada_cli.training.seeds import drawn_from, stream
+
+TRAIN = Train(
+    epochs=10, batch_size=8, lr=2e-2, aligner_epochs=1, weight_decay=0.0, warmup=0.0, max_length=8, precision="float32"
+)
+STEPS = 30
+STOP = 14
+"""The step behind which a training is interrupted."""
+
+
+@dataclass
+class Trained:
+    """A finished training.
+
+    Attributes:
+        losses: the objective at every step; terms: those of the first step.
+        before, after: the student's own loss on all rows.
+        moved: name of a declared module -> whether any of its trainable parameters moved; None when it has none.
+    """
+
+    method: Method
+    losses: list[float]
+    terms: list[Term]
+    before: float
+    after: float
+    moved: dict[str, bool | None] = field(default_factory=dict)
+    student_moved: bool = False
+
+
+class _Written(Loop):
+    """The loop, writing down what it saw."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.losses: list[float] = []
+
+    def _step(self, step: int, rows: list[int]) -> float:
+        loss = super()._step(step, rows)
+        self.losses.append(loss)
+        return loss
+
+
+class MethodSubject(Subject):
+    """A method, trained on toys as often as a check likes."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of task that the card says it trains; all when it names none."""
+        named = [kind for kind in TASK_KINDS if kind in self.card.provides]
+        return named or list(TASK_KINDS)
+
+    @property
+    def needs_teacher(self) -> bool:
+        said = getattr(self.options, "needs_teacher", False)
+        return bool(said() if callable(said) else said)
+
+    def setup(self, kind: str, features: Tensor | None, seed: int = 0, own_pooler: bool = True) -> Setup:
+        problem, rows = problem_of(kind), draw_rows(kind)
+        return Setup(
+            problem=problem,
+            hidden=HIDDEN,
+            feature_width=None if features is None else FEATURES,
+            features=features,
+            labels=rows.labels,
+            seed=seed,
+            train=TRAIN,
+            losses=_loss,
+            stream=lambda name: stream(seed, name),
+            student_outputs=lambda role: _outputs(kind, role),
+            steps=STEPS,
+            learning_rate=lambda step: learning_rate(TRAIN, STEPS, step),
+            own_pooler=own_pooler,
+        )
+
+    def make(self, options: Any = None, **changes: Any) -> Any:
+        kind = self.kinds[0]
+        features = draw_features(draw_rows(kind).labels) if self.needs_teacher else None
+        return self.made(self.setup(kind, features))
+
+    def made(self, setup: Setup) -> Method:
+        with self.at_work():
+            return self.card.load()(self.options, setup)
+
+    def train(
+        self,
+        kind: str,
+        *,
+        features: Tensor | None = None,
+        seed: int = 0,
+        own_pooler: bool = True,
+        folder: Path | None = None,
+        stop: int | None = None,
+    ) -> Trained:
+        """Train a toy student to the end, or to a step and on from its checkpoint."""
+        from accelerate import Accelerator
+
+        rows, problem = draw_rows(kind), problem_of(kind)
+        if features is None and self.needs_teacher:
+            features = draw_features(rows.labels)
+        losses: list[float] = []
+        if folder is not None:
+            folder.mkdir(parents=True)
+        for part in range(1 if stop is None else 2):
+            student = ToyStudent(problem)
+            student.own_pooler = own_pooler
+            with drawn_from(seed, "student head"):
+                model = student.build(problem)
+            method = self.made(self.setup(kind, features, seed, own_pooler))
+            begun = _weights({"student": model, **_modules(method)})
+            before = _own_loss(student, model, kind)
+            terms = _Terms(method)
+            done = 0
+
+            def count(last: int | None = stop if part == 0 else None) -> bool:
+                nonlocal done
+                done += 1
+                return done == last
+
+            with self.at_work():
+                loop = _Written(
+                    student=student,
+                    model=model,
+                    method=method,
+                    training=rows,
+                    validation=None,
+                    features=features,
+                    task=Unscored(None, self.environment),
+                    train=TRAIN,
+                    seed=seed,
+                    folder=folder,
+                    accelerator=Accelerator(cpu=True),
+                    stopping=count,
+                )
+                try:
+                    loop.run()
+                except Interrupted:
+                    losses += loop.losses
+                    continue
+            losses += loop.losses
+        ended = {"student": model, **_modules(method)}
+        moved = {name: _moved(begun[name], module) for name, module in ended.items()}
+        return Trained(method, losses, terms.first, before, _own_loss(student, model, kind), moved, bool(moved.pop("student")))
+
+    @functools.cached_property
+    def trained(self) -> dict[str, Trained]:
+        """One training for each kind of task."""
+        _ = self.first  # what cannot be made cannot train
+        return {kind: self.train(kind) for kind in self.kinds}
+
+
+SUBJECT = MethodSubject
+QUESTIONS = shared_questions()
+
+
+@asked(QUESTIONS, "terms")
+def check_terms(subject: MethodSubject) -> str:
+    """A list of terms with names, one of them the task's own."""
+    words = []
+    for kind in subject.kinds:
+        try:
+            terms = subject.trained[kind].terms
+        except Broken:
+            raise
+        except Exception as error:
+            raise Broken(
+                f"It cannot be trained on {kind}: {one_line(error)}; mend it, or leave {kind} out of the card's `provides`"
+            ) from None
+        names = [term.name for term in terms]
+        require(len(set(names)) == len(names), f"Two of its terms on {kind} have one name ({', '.join(names)})")
+        require(
+            sum(term.task for term in terms) == 1,
+            f"{sum(term.task for term in terms)} of its terms on {kind} are marked task=True; it must be one, the task's own, "
+            "against which the others' pull is measured",
+        )
+        for term in terms:
+            require(
+                term.value.ndim == 0 and bool(torch.isfinite(term.value)),
+                f"Its term {term.name!r} on {kind} is {term.value!r}, not one finite number",
+            )
+        words.append(f"{kind}: {', '.join(names)}")
+    return "; ".join(words)
+
+
+@asked(QUESTIONS, "learns")
+def check_learns(subject: MethodSubject) -> str:
+    """The student's own loss falls."""
+    words = []
+    for kind, trained in subject.trained.items():
+        require(
+            trained.after < 0.8 * trained.before,
+            f"On a toy of {kind} the student's loss goes from {trained.before:.3g} to {trained.after:.3g} in {STEPS} steps; "
+            "the "
+            "terms must depend on the student's output, and with the right sign",
+        )
+        words.append(f"{kind} {trained.before:.2g} to {trained.after:.2g}")
+    return f"The student's loss falls in {STEPS} steps: {', '.join(words)}"
+
+
+@asked(QUESTIONS, "same numbers")
+def check_same(subject: MethodSubject) -> str:
+    """One seed, one course."""
+    for kind in subject.kinds:
+        first, second = subject.trained[kind].losses, subject.train(kind).losses
+        at = next((step for step, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1]), None)
+        if at is not None:
+            raise Broken(
+                f"On {kind} two trainings of one seed part at step {at + 1} ({first[at]:.8g} and {second[at]:.8g}); draw "
+                "random "
+                "numbers from a generator seeded with setup.stream('a name'), or with the seed and batch.step"
+            )
+    return "Two trainings of one seed have the same loss at every step, to the bit"
+
+
+@asked(QUESTIONS, "resumes")
+def check_resumes(subject: MethodSubject) -> str:
+    """A training that was interrupted goes on to the same numbers."""
+    kind = subject.kinds[0]
+    whole = subject.trained[kind].losses
+    parts = subject.train(kind, folder=subject.folder / "trial", stop=STOP).losses
+    at = next((step for step, pair in enumerate(zip(whole, parts, strict=True)) if pair[0] != pair[1]), None)
+    if at is not None:
+        raise Broken(
+            f"Interrupted after step {STOP} and resumed, its loss at step {at + 1} is {parts[at]:.8g} instead of "
+            f"{whole[at]:.8g}; "
+            "what it trains belongs into student_modules() or own_modules(), its optimizers into optimizers(), and what it "
+            "counts must come from batch.step"
+        )
+    return f"Interrupted after step {STOP} of {STEPS} and resumed, it goes on to the same numbers"
+
+
+@asked(QUESTIONS, "teacher")
+def check_teacher(subject: MethodSubject) -> str:
+    """`needs_teacher` says the truth."""
+    kind = subject.kinds[0]
+    rows = draw_rows(kind)
+    if subject.needs_teacher:
+        other = subject.train(kind, features=draw_features(rows.labels, seed=1) * 2)
+        require(
+            other.losses != subject.trained[kind].losses,
+            "It says needs_teacher = True, and another teacher's vectors change nothing; say False, or use batch.features",
+        )
+        return "It needs a teacher, and what the teacher gives matters"
+    return "It needs no teacher, and trains without one"
+
+
+@asked(QUESTIONS, "modules")
+def check_modules(subject: MethodSubject) -> str:
+    """Whatever it brings is trained, or frozen on purpose; so is the student."""
+    words: set[str] = set()
+    for kind, trained in subject.trained.items():
+        require(
+            trained.student_moved,
+            f"On {kind} no weight of the student moves; its terms reach the student through output.logits, pooled or loss",
+        )
+        still = [name for name, moved in trained.moved.items() if moved is False]
+        require(
+            not still,
+            f"On {kind} its module {', '.join(map(repr, still))} is never trained in {STEPS} steps; a student module needs a "
+            "term "
+            "that depends on it, an own module a step in after_step(). Freeze it with requires_grad_(False) if it is to stay",
+        )
+        words |= trained.moved.keys()
+    return f"Trained: the student{''.join(f', {name}' for name in sorted(words))}"
+
+
+@asked(QUESTIONS, "any student")
+def check_decoder(subject: MethodSubject) -> str:
+    """A student without a pooler of its own will do."""
+    kind = subject.kinds[0]
+    _ = subject.first
+    try:
+        trained = subject.train(kind, own_pooler=False)
+    except Exception as error:
+        raise Broken(
+            f"With a student that has no pooler of its own (a decoder) it raises {one_line(error)}; setup.own_pooler says "
+            "which "
+            "student it has, and the method adds the missing layer"
+        ) from None
+    require(
+        trained.after < trained.before,
+        f"With a student that has no pooler of its own (a decoder) the loss goes from {trained.before:.3g} to "
+        f"{trained.after:.3g}",
+    )
+    return "It trains a student without a pooler of its own as well"
+
+
+@asked(QUESTIONS, "identity")
+def check_identity(subject: MethodSubject) -> str:
+    subject.check_identity_is_data()
+    quiet = [item.name for item in dataclasses.fields(subject.options) if not item.metadata.get("identity", True)]
+    require(
+        not quiet,
+        f"Option {', '.join(map(repr, quiet))} is declared with identity=False; everything about a method changes what is "
+        "trained, and an old trial would pass for a new one",
+    )
+    return "Every option is in it"
+
+
+@asked(QUESTIONS, "pickling")
+def check_pickling(subject: MethodSubject) -> str:
+    return subject.check_pickling()
+
+
+class _Terms:
+    """Notes the terms of the first step, by standing before the method's own `terms`."""
+
+    def __init__(self, method: Method) -> None:
+        self.first: list[Term] = []
+        ask = method.terms
+
+        def terms(*arguments: Any) -> Any:
+            found = ask(*arguments)
+            if not isinstance(found, list) or not all(isinstance(item, Term) for item in found):
+                raise Broken(f"terms() returns {_short(found)}; it must be a list of armada_cli.Term")
+            if not self.first:
+                self.first = [dataclasses.replace(term, value=_detached(term.value)) for term in found]
+            return found
+
+        method.terms = terms  # type: ignore[assignment,method-assign]
+
+
+def _detached(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else torch.tensor(float(value))
+
+
+def _modules(method: Method) -> dict[str, Any]:
+    return {**method.student_modules(), **method.own_modules()}
+
+
+def _weights(modules: Mapping[str, Any]) -> dict[str, list[Tensor]]:
+    return {name: [weight.detach().clone() for weight in module.parameters()] for name, module in modules.items()}
+
+
+def _moved(before: list[Tensor], module: Any) -> bool | None:
+    pairs = [(old, new) for old, new in zip(before, module.parameters(), strict=True) if new.requires_grad]
+    return any(not torch.equal(old, new) for old, new in pairs) if pairs else None
+
+
+@torch.no_grad()
+def _own_loss(student: ToyStudent, model: Any, kind: str) -> float:
+    """The student's supervised loss on all rows."""
+    rows = draw_rows(kind)
+    output = student.forward(model, student.pad(rows.rows))
+    return float(output.loss if output.loss is not None else task_loss(kind, output.logits, rows.labels))
+
+
+def _outputs(kind: str, role: str) -> Tensor:
+    """What a text teacher would say on the toy's rows: the labels, not quite sure of itself."""
+    labels = draw_rows(kind).labels
+    if kind == "regression":
+        return labels[:, None] * 0.9
+    if kind == "multilabel":
+        return labels * 4 - 2
+    return torch.nn.functional.one_hot(labels.long(), problem_of(kind).outputs).float() * 4
+
+
+def _loss(choice: Any) -> Any:
+    """A registered loss, by name or as a mapping with its options."""
+    given = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
+    card = catalog.current().find("loss", given.pop("name")).component
+    return card.load()(card.options(**given))
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,118 @@
+"""A toy of every kind of task, and a toy student that can learn it within a second: what a method is tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from armada_cli.contracts import Environment, NoOptions, Problem, Student, StudentOutput, Task
+from armada_cli.training.loop import Encoded
+
+ROWS, TOKENS, VOCABULARY, HIDDEN, FEATURES = 24, 6, 16, 24, 128
+OUTPUTS = {"classification": 3, "regression": 1, "multilabel": 4, "multiple-choice": 2, "generation": 0}
+
+
+def problem_of(kind: str) -> Problem:
+    names = tuple(f"label {number}" for number in range(OUTPUTS[kind]))
+    return Problem(kind, OUTPUTS[kind], names, TOKENS, "float32")
+
+
+def draw_rows(kind: str, seed: int = 0) -> Encoded:
+    """Rows whose labels can be told from their tokens."""
+    chance = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(4, VOCABULARY, (ROWS, TOKENS), generator=chance)
+    labels: Tensor
+    if kind == "classification":
+        labels = torch.arange(ROWS) % 3
+        tokens[:, 1] = labels + 1
+    elif kind == "regression":
+        labels = (torch.arange(ROWS) % 3).float() - 1
+        tokens[:, 1] = torch.arange(ROWS) % 3 + 1
+    elif kind == "multilabel":
+        labels = torch.stack([(tokens == 4 + number).any(1) for number in range(4)], 1).float()
+    elif kind == "multiple-choice":
+        tokens = torch.randint(4, VOCABULARY, (ROWS, 2, TOKENS), generator=chance)
+        labels = torch.arange(ROWS) % 2
+        tokens[torch.arange(ROWS), labels, 2] = 1
+    else:
+        labels = torch.zeros(ROWS)
+        tokens[:, 3:] = (tokens[:, :3] + 1) % VOCABULARY
+    rows = [{"input_ids": row.tolist(), "attention_mask": torch.ones_like(row).tolist()} for row in tokens]
+    raw = [tuple(int(value) for value in row) for row in labels.tolist()] if labels.ndim == 2 else labels.tolist()
+    return Encoded(rows, [TOKENS] * ROWS, labels, raw)
+
+
+def draw_features(labels: Tensor, seed: int = 0) -> Tensor:
+    """h_t [rows, 128] of unit variance, from which labels can partly be told."""
+    chance = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(labels), FEATURES, generator=chance)
+    known = labels.float().reshape(len(labels), -1)
+    return noise + 0.5 * known @ torch.randn(known.shape[1], FEATURES, generator=chance)
+
+
+class ToyModel(nn.Module):
+    """Embedding, mean over tokens and one layer; a head, or a layer back onto the vocabulary."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, HIDDEN)
+        self.layer = nn.Linear(HIDDEN, HIDDEN)
+        width = VOCABULARY if problem.kind == "generation" else 1 if problem.kind == "multiple-choice" else problem.outputs
+        self.head = nn.Linear(HIDDEN, width)
+
+
+class ToyStudent(Student):
+    """A student with everything a method may look at, on rows that are numbers already."""
+
+    own_pooler = True
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(NoOptions(), Environment())
+        self.problem = problem
+
+    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
+        return ToyModel(problem)
+
+    def encode(self, texts: Sequence[tuple[str, ...]], problem: Problem) -> list[dict[str, Any]]:
+        raise NotImplementedError("a toy reads numbers")
+
+    def pad(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        return {name: torch.tensor([row[name] for row in examples]) for name in examples[0]}
+
+    def forward(self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False) -> StudentOutput:
+        assert isinstance(model, ToyModel)
+        embedded = model.embedding(batch["input_ids"])
+        last = torch.tanh(model.layer(embedded))
+        pooled, states = last.mean(-2), (embedded, last)
+        if self.problem.kind == "generation":
+            # Each answer's token is told by the one three places before it.
+            said, wanted = model.head(last[:, :3]), batch["input_ids"][:, 3:]
+            loss = functional.cross_entropy(said.flatten(0, 1), wanted.flatten())
+            return StudentOutput(said.new_empty(0), pooled, states, loss)
+        logits = model.head(pooled)
+        return StudentOutput(logits.squeeze(-1) if self.problem.kind == "multiple-choice" else logits, pooled, states)
+
+    def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
+        raise NotImplementedError("a toy is not kept")
+
+
+class Unscored(Task):
+    """Stands where a loop expects a task; without a validation split nothing is scored."""
+
+    def split(self, name: str) -> Any:
+        raise NotImplementedError
+
+    def labels(self) -> Sequence[str]:
+        return ()
+
+    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
+        return {"none": 0.0}
+
+    @property
+    def metric(self) -> str:
+        return "none"

@@ -1,0 +1,69 @@
+"""Other values for an option, near the one it has."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal, Union
+
+from armada_cli.contracts import Environment
+
+TRIED = 4
+"""Values tried for one option at most."""
+
+
+def varied(options: Any, environment: Environment) -> Iterator[tuple[str, Any]]:
+    """(option, the same options with another value of it), for every option; several for one option. Combinations that the
+    options themselves call a problem are left out."""
+    hints = typing.get_type_hints(type(options))
+    for item in dataclasses.fields(options):
+        if not item.init:
+            continue
+        found = 0
+        for value in _others(hints[item.name], getattr(options, item.name), item.metadata):
+            try:
+                other = dataclasses.replace(options, **{item.name: value})
+                if hasattr(other, "problems") and any(True for _ in other.problems(environment)):
+                    continue
+            except Exception:  # a value that the class refuses is none to try
+                continue
+            yield item.name, other
+            found += 1
+            if found == TRIED:
+                break
+
+
+def _others(annotation: Any, value: Any, metadata: Any) -> list[Any]:
+    """Values that differ from `value`, of the annotated type and within bounds."""
+    if metadata.get("choices") is not None:
+        return [other for other in metadata["choices"] if other != value]
+    if typing.get_origin(annotation) is Literal:
+        return [other for other in typing.get_args(annotation) if other != value]
+    kinds = set(typing.get_args(annotation)) if typing.get_origin(annotation) in (Union, types.UnionType) else {annotation}
+    found: list[Any] = []
+    if bool in kinds and isinstance(value, bool):
+        found = [not value]
+    elif int in kinds and (value is None or isinstance(value, int)):
+        found = [1, 2] if value is None else [metadata.get("minimum"), value // 2, value + 1, value * 2, value - 1]
+        found = [int(other) for other in found if other is not None]
+    elif float in kinds and (value is None or isinstance(value, (int, float))):
+        found = [0.5, 1.0] if value is None else [value / 2, value * 2, value + 1.0, value - 1.0]
+    elif str in kinds and not metadata.get("path"):
+        found = ["x"] if value is None else [f"{value} x", "x"]
+    if type(None) in kinds and value is not None:
+        found.append(None)
+    return [other for other in dict.fromkeys(found) if other != value and _in_bounds(other, metadata)]
+
+
+def _in_bounds(value: Any, metadata: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return True
+    low, high, above, below = (metadata.get(name) for name in ("minimum", "maximum", "above", "below"))
+    return (
+        (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )

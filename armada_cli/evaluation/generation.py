@@ -1,0 +1,213 @@
+"""Evaluation by generation: every prompt answered in batches of similar length, for one or several seeds, or the likelihoods of
+given candidates compared.
+
+Each prompt has a random stream of its own, so an answer depends neither on its neighbours nor on what was answered before.
+That is also what makes an interrupted evaluation resumable: answers are noted as they come, and batches that are noted whole
+are not asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from armada_cli.contracts import Decoding, Split, Student, Task
+from armada_cli.errors import Interrupted
+from armada_cli.files import disk_error, write_atomic
+from armada_cli.training.seeds import stream
+
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation gives.
+
+    Attributes:
+        scores: metric -> mean over the evaluation seeds.
+        by_seed: evaluation seed -> scores; empty for likelihoods.
+        answers: evaluation seed -> one answer a row, in the split's order.
+    """
+
+    scores: dict[str, float]
+    by_seed: dict[int, dict[str, float]] = field(default_factory=dict)
+    answers: dict[int, list[str]] = field(default_factory=dict)
+
+    def record(self, split: Split) -> list[dict[str, Any]]:
+        """One record a row and seed, for ``answers.jsonl``."""
+        return [
+            {"row": row, "seed": seed, "prompt": split.texts[row][0], "answer": answer, "label": split.labels[row]}
+            for seed, answers in self.answers.items()
+            for row, answer in enumerate(answers)
+        ]
+
+
+def evaluate(
+    student: Student,
+    model: nn.Module,
+    task: Task,
+    split: Split,
+    *,
+    batch_size: int,
+    accelerator: Accelerator,
+    notes: Path | None = None,
+    progress: Progress = lambda *_: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Ask a student all questions of a split and score what it says.
+
+    Args:
+        batch_size: prompts answered side by side in one process.
+        notes: file in which answers are kept while they come; removed by whoever has stored the result. None keeps none.
+        stopping: asked after every batch.
+
+    Raises:
+        Interrupted: `stopping` said so.
+        UserError: the student cannot generate, or the notes cannot be written.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), accelerator.autocast():
+            if task.decoding is None:
+                return _by_likelihood(student, model, task, split, batch_size, accelerator, progress, stopping)
+            return _by_answers(student, model, task, split, task.decoding, batch_size, accelerator, notes, progress, stopping)
+    finally:
+        model.train(training)
+
+
+def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Row numbers, longest first: rows of one batch need little padding, and what is too long for memory shows at once."""
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _by_answers(
+    student: Student,
+    model: nn.Module,
+    task: Task,
+    split: Split,
+    decoding: Decoding,
+    batch_size: int,
+    accelerator: Accelerator,
+    notes: Path | None,
+    progress: Progress,
+    stopping: Callable[[], bool],
+) -> Evaluation:
+    prompts = [texts[0] for texts in split.texts]
+    total, done = len(prompts) * len(decoding.seeds), 0
+    found: dict[int, list[str]] = {}
+    with _notebook(notes, accelerator) as book:
+        for seed in decoding.seeds:
+            known = book.known(seed)
+            mine: dict[int, str] = {}
+            for number, batch in enumerate(batches([len(prompt) for prompt in prompts], batch_size)):
+                if number % accelerator.num_processes != accelerator.process_index:
+                    continue
+                # The batches are the same as ever: sums of another batch have other last bits, and a tie could turn.
+                if all(row in known for row in batch):
+                    mine.update((row, known[row]) for row in batch)
+                    done += len(batch)
+                    continue
+                streams = [stream(seed, f"answer {row}") for row in batch]
+                said = student.generate(model, [prompts[row] for row in batch], decoding, streams)
+                mine.update(zip(batch, said, strict=True))
+                book.write(seed, batch, said)
+                done += len(batch) * accelerator.num_processes
+                progress("evaluation", min(done, total), total, "answers")
+                if stopping():
+                    raise Interrupted
+            found[seed] = _gathered(mine, len(prompts), accelerator)
+    by_seed = {seed: {k: float(v) for k, v in task.score(said, split.labels).items()} for seed, said in found.items()}
+    names = next(iter(by_seed.values()))
+    scores = {name: math.fsum(item[name] for item in by_seed.values()) / len(by_seed) for name in names}
+    return Evaluation(scores, by_seed, found)
+
+
+def _by_likelihood(
+    student: Student,
+    model: nn.Module,
+    task: Task,
+    split: Split,
+    batch_size: int,
+    accelerator: Accelerator,
+    progress: Progress,
+    stopping: Callable[[], bool],
+) -> Evaluation:
+    mine: dict[int, list[float]] = {}
+    parts = batches([len(texts[0]) + max(map(len, texts[1:])) for texts in split.texts], batch_size)
+    for number, rows in enumerate(parts):
+        if number % accelerator.num_processes != accelerator.process_index:
+            continue
+        mine.update(zip(rows, student.likelihoods(model, [split.texts[row] for row in rows]), strict=True))
+        progress("evaluation", number + 1, len(parts), "likelihoods")
+        if stopping():
+            raise Interrupted
+    values = _gathered(mine, len(split), accelerator)
+    outputs = torch.full((len(values), max(map(len, values))), -math.inf)
+    for row, value in enumerate(values):
+        outputs[row, : len(value)] = torch.tensor(value)
+    return Evaluation({name: float(value) for name, value in task.score(outputs.numpy(), split.labels).items()})
+
+
+def _gathered(mine: dict[int, Any], total: int, accelerator: Accelerator) -> list[Any]:
+    """One value a row from what each process has."""
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        mine = dict(gather_object(list(mine.items())))
+    return [mine[row] for row in range(total)]
+
+
+class _Notebook:
+    """Answers in the order they came, one JSON object a line; a line that a crash cut off is asked again."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._known: dict[int, dict[int, str]] = {}
+        if path is None or not path.is_file():
+            return
+        whole = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                item = json.loads(line)
+                self._known.setdefault(item["seed"], {})[item["row"]] = item["answer"]
+                whole.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+        write_atomic(path, "".join(f"{line}\n" for line in whole))
+
+    def known(self, seed: int) -> dict[int, str]:
+        return self._known.get(seed, {})
+
+    def write(self, seed: int, rows: Sequence[int], answers: Sequence[str]) -> None:
+        if self.path is None:
+            return
+        lines = [json.dumps({"seed": seed, "row": row, "answer": said}) + "\n" for row, said in zip(rows, answers, strict=True)]
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write("".join(lines))
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+
+
+@contextmanager
+def _notebook(path: Path | None, accelerator: Accelerator) -> Iterator[_Notebook]:
+    # Several processes would need to agree on what each has; there an interrupted evaluation begins again.
+    yield _Notebook(path if accelerator.num_processes == 1 else None)
+
+
+def save_answers(path: Path, evaluation: Evaluation, split: Split) -> None:
+    """Write what was asked and answered, one JSON object a row and evaluation seed; nothing for likelihoods."""
+    records = evaluation.record(split)
+    if records:
+        write_atomic(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))

@@ -1,0 +1,146 @@
+"""What the real run will cost, before a GPU is booked: trainings, parameters, memory, teacher calls, tokens. Imports nothing
+heavy.
+
+Memory is that of one trial: weights, gradients and Adam's two moments of what is trained (16 bytes a parameter), frozen
+weights, and the activations that the backward pass needs, 34 bytes a layer, token and channel in half precision (Korthikanti
+et al. 2022, section 4.1, without the attention matrices, which fused attention does not keep) and twice that in float32. It
+is an estimate for booking a card, not a promise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from armada_cli.contracts import Environment
+from armada_cli.execution.forecast import forecast
+from armada_cli.plan import EVALUATED, Plan, Trial
+
+TRAINED_BYTES = 16
+ACTIVATION_BYTES = 34
+"""A layer, token and channel, in half precision."""
+OVERHEAD = 1 << 30
+"""Bytes for the library itself, its workspaces and fragments of memory."""
+
+
+def estimate(plan: Plan, environment: Environment) -> dict[str, Any]:
+    """Plain data for `lines`."""
+    trainings = [trial for trial in plan.everything if EVALUATED not in trial.depends]
+    evaluations = [trial for trial in plan.everything if EVALUATED in trial.depends]
+    students: dict[str, dict[str, Any]] = {}
+    tokens = 0
+    unknown = False
+    for trial in trainings:
+        rows, length = training_rows(trial), _length(trial)
+        if rows is None:
+            unknown = True
+        else:
+            tokens += rows * length * int(trial.train["epochs"])
+        found = students.setdefault(trial.student.title, {"size": _size(trial), "memory": 0, "worst": None})
+        if found["size"] and (memory := peak_memory(found["size"], trial)) > found["memory"]:
+            found.update(memory=memory, worst=dict(trial.train))
+    return {
+        "trainings": len(trainings),
+        "evaluations": len(evaluations),
+        "students": students,
+        "teachers": _teacher_calls(plan, environment),
+        "tokens": tokens,
+        "unknown": unknown,
+    }
+
+
+def training_rows(trial: Trial) -> int | None:
+    """Rows of a trial's training split: what its task says of itself, within the limit."""
+    rows = _rows(trial).get("train")
+    limit = trial.limit.get("train")
+    if rows is None:
+        return limit
+    return min(rows, limit) if limit is not None else rows
+
+
+def _rows(trial: Trial) -> Mapping[str, int]:
+    options = trial.task.options
+    return options.rows() if hasattr(options, "rows") else {}
+
+
+def _length(trial: Trial) -> int:
+    longest = int(trial.train["max_length"])
+    return min(longest, _rows(trial).get("tokens", longest))
+
+
+def _size(trial: Trial) -> Mapping[str, int]:
+    options = trial.student.options
+    return options.size() if hasattr(options, "size") else {}
+
+
+def peak_memory(size: Mapping[str, int], trial: Trial) -> int:
+    """Bytes that one trial needs at its peak; see the module's text."""
+    half = trial.train["precision"] == "bf16"
+    trained = size["trainable"]
+    frozen = size["parameters"] - min(trained, size["parameters"])
+    options = trial.student.options
+    per_frozen = 0.55 if getattr(options, "quantise", "none") == "4bit" else 2 if half else 4
+    batch = math.ceil(int(trial.train["batch_size"]) / int(trial.train["accumulation"]))
+    choices = 2 if trial.task.registered.component.kind(trial.task.options) == "multiple-choice" else 1
+    tokens = batch * choices * int(trial.train["max_length"])
+    layers = 2 if getattr(options, "gradient_checkpointing", False) else size["layers"]
+    activations = tokens * size["hidden"] * layers * ACTIVATION_BYTES * (1 if half else 2)
+    if trial.task.registered.component.kind(trial.task.options) == "generation":
+        activations += tokens * size["vocabulary"] * 4 * 3  # logits, their softmax and its gradient, in float32
+    return int(trained * TRAINED_BYTES + frozen * per_frozen + activations + OVERHEAD)
+
+
+def _teacher_calls(plan: Plan, environment: Environment) -> dict[str, dict[str, int | None]]:
+    """Teacher's title -> texts it will be asked for, and how many of them are stored already; None where neither the data nor
+    their size is known."""
+    found: dict[str, dict[str, int | None]] = {}
+    counted = {(item["teacher"], item["task"]): item for item in forecast(plan, environment)["texts"]}
+    for job in plan.feature_jobs.values():
+        options = job.task.options
+        item = counted[(job.teacher.title, job.task.title)]
+        if item["missing"] is not None:
+            texts: int | None = item["missing"]
+        else:
+            rows = options.rows().get("train") if hasattr(options, "rows") else None
+            limit = job.limit.get("train")
+            texts = limit if rows is None else min(rows, limit if limit is not None else rows)
+        entry = found.setdefault(job.teacher.title, {"texts": 0})
+        entry["texts"] = None if texts is None or entry["texts"] is None else entry["texts"] + texts
+    return found
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """The estimate for people."""
+    trainings, evaluations = found["trainings"], found["evaluations"]
+    head = f"{trainings} training{'s' * (trainings != 1)}"
+    if evaluations:
+        head += f", and {evaluations} further evaluation{'s' * (evaluations != 1)} of what they trained"
+    out = [f"trials         {head}"]
+    for title, student in found["students"].items():
+        size = student["size"]
+        if not size:
+            out.append(f"student        {title}: size unknown before its weights are here")
+            continue
+        trained = size["trainable"]
+        what = "all trained" if trained >= size["parameters"] else f"{_count(trained)} of them trained"
+        train = student["worst"]
+        batch = math.ceil(int(train["batch_size"]) / int(train["accumulation"]))
+        memory = f"{student['memory'] / 1e9:.0f} GB"
+        out.append(
+            f"student        {title}: {_count(size['parameters'])} parameters, {what}; about {memory} at the peak of "
+            f"one trial ({train['precision']}, {batch} x {train['max_length']} tokens)"
+        )
+    for title, teacher in found["teachers"].items():
+        calls = "texts not counted before the data are there" if teacher["texts"] is None else f"{teacher['texts']:,} calls"
+        out.append(f"teacher        {title}: {calls}")
+    more = ", without tasks whose data are not there" if found["unknown"] else ""
+    out.append(f"tokens         about {_count(found['tokens'])} in training{more}")
+    return out
+
+
+def _count(value: int) -> str:
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return str(value)

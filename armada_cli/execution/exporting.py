@@ -1,0 +1,204 @@
+"""The finished student of a trial, as a folder of its own: found, copied, or its adapter folded into the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from armada_cli import catalog as catalogs
+from armada_cli.catalog import did_you_mean
+from armada_cli.contracts import Environment
+from armada_cli.errors import UserError
+from armada_cli.files import disk_error, make_readable, read_json
+from armada_cli.plan import EVALUATED
+from armada_cli.reporting.folder import read_run
+from armada_cli.runs import Runs
+
+SHORTEST_ID = 4
+"""Digits of a trial's id that name it, at least."""
+
+
+@dataclass
+class Candidate:
+    """A trained student.
+
+    Attributes:
+        id: of the trial that trained it; spec: what that trial was.
+        student, task, method: titles; names: what else they may be called by.
+        scores: the tasks it was scored on, as ``name value``.
+    """
+
+    id: str
+    folder: Path
+    spec: dict[str, Any]
+    student: str
+    method: str
+    seed: int
+    tasks: list[str]
+    names: dict[str, set[str]]
+    scores: list[str]
+
+    def row(self) -> list[str]:
+        """Columns of a table: id, student, method, seed, scores."""
+        return [self.id[:8], self.student, self.method, str(self.seed), ", ".join(self.scores)]
+
+
+COLUMNS = ("trial", "student", "method", "seed", "scores")
+
+
+def find_trial(word: str, root: Path) -> Candidate | None:
+    """The trial that a folder or the beginning of an id names; None when it is neither.
+
+    Raises:
+        UserError: several trials begin so.
+    """
+    folder = Path(word).expanduser()
+    if (folder / "spec.json").is_file():
+        return _candidate(folder.resolve().name, folder.resolve().parents[1])
+    if len(word) < SHORTEST_ID or not set(word) <= set("0123456789abcdef"):
+        return None
+    found = [path.parent.name for path in (root / "trials").glob(f"{word}*/spec.json")]
+    if len(found) > 1:
+        raise UserError(f"{len(found)} trials in {root} begin with {word!r}", "Write more of its digits")
+    return _candidate(found[0], root) if found else None
+
+
+def candidates(run: Path) -> list[Candidate]:
+    """The trained students of a run folder, in the run's order. What only scores a student counts for the trial that trained
+    it.
+
+    Raises:
+        UserError: no run folder, or no trial of it is finished.
+    """
+    found: dict[str, Candidate] = {}
+    read = read_run(run)
+    root = run.resolve().parent
+    for trial in read.trials:
+        if trial.score is None:
+            continue
+        candidate = _candidate(trial.id, root)
+        candidate = found.setdefault(candidate.id, candidate)
+        candidate.student, candidate.method = trial.student, trial.method
+        candidate.names["student"] |= {trial.student, trial.student_name}
+        candidate.names["method"] |= {trial.method, trial.method_name}
+        candidate.names["task"].add(trial.task)
+        candidate.tasks.append(trial.task)
+        candidate.scores.append(f"{trial.task} {trial.score:.1f}")
+    if not found:
+        raise UserError(f"no trial of {run} is finished", "Run its recipe: the same command goes on where it stopped")
+    return list(found.values())
+
+
+def chosen(
+    found: Iterable[Candidate], *, trial: str | None = None, seed: int | None = None, **names: str | None
+) -> list[Candidate]:
+    """Those that fit: by the beginning of the id, the seed, and the names of student, task and method.
+
+    Raises:
+        UserError: none does; it says what there is.
+    """
+    left = list(found)
+    if trial is not None:
+        left = _kept(left, [item for item in left if item.id.startswith(trial)], "trial", trial, (item.id[:8] for item in left))
+    for kind, wanted in names.items():
+        if wanted is not None:
+            there = {name for item in left for name in item.names[kind]}
+            left = _kept(left, [item for item in left if wanted in item.names[kind]], kind, wanted, there)
+    if seed is not None:
+        left = _kept(left, [item for item in left if item.seed == seed], "seed", str(seed), (str(item.seed) for item in left))
+    return left
+
+
+def _kept(before: list[Candidate], after: list[Candidate], kind: str, wanted: str, there: Iterable[str]) -> list[Candidate]:
+    if after:
+        return after
+    known = sorted(set(there))
+    near = did_you_mean(wanted, known)
+    hint = near[:1].upper() + near[1:] if near else f"There is {', '.join(known[:12])}"
+    raise UserError(f"no finished trial of {kind} {wanted!r} among the {len(before)}", hint)
+
+
+def export(candidate: Candidate, output: Path, environment: Environment, *, merge: bool = False) -> None:
+    """Copy a trained student to `output`, or write it there with its adapter folded into the weights.
+
+    Raises:
+        UserError: there is something at `output`, or nothing to export.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is not empty" if output.is_dir() else f"{output} is a file", "Name a new folder")
+    source = candidate.folder / "student"
+    if not source.is_dir():
+        raise UserError(
+            f"trial {candidate.id} has no student in {candidate.folder}", "Remove its result.json and run the recipe again"
+        )
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if merge:
+            _merge(candidate, source, temporary, environment)
+        else:
+            shutil.copytree(source, temporary)
+        make_readable(temporary)
+        os.replace(temporary, output)
+    except OSError as error:
+        raise disk_error(output, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _merge(candidate: Candidate, source: Path, target: Path, environment: Environment) -> None:
+    """Through the student's own plugin: it knows which weights its adapter belongs to."""
+    from armada_cli.execution.trial import made
+
+    registered, options = catalogs.restore(catalogs.current(), "student", candidate.spec["build"]["student"], environment)
+    made(registered, options, environment).merge(source, target)
+
+
+def loading(folder: Path) -> list[str]:
+    """Two lines of Python that load an exported folder, with the libraries it was made for and without this project."""
+    config = read_json(folder / "config.json") or {}
+    adapter = read_json(folder / "adapter_config.json")
+    architecture = str((config.get("architectures") or [""])[0])
+    place = json.dumps(str(folder))
+    if adapter is not None:
+        kind = "CausalLM" if adapter.get("task_type") == "CAUSAL_LM" else "SequenceClassification"
+        more = "" if kind == "CausalLM" else f", num_labels={_labels(config)}, pad_token_id={config.get('pad_token_id')}"
+        imports = f"from peft import AutoPeftModelFor{kind}; from transformers import AutoTokenizer"
+        return [imports, _call(f"AutoPeftModelFor{kind}.from_pretrained({place}{more})", place)]
+    kinds = {"ForCausalLM": "CausalLM", "LMHeadModel": "CausalLM", "ForMultipleChoice": "MultipleChoice"}
+    kind = next((kind for end, kind in kinds.items() if architecture.endswith(end)), "SequenceClassification")
+    imports = f"from transformers import AutoModelFor{kind}, AutoTokenizer"
+    return [imports, _call(f"AutoModelFor{kind}.from_pretrained({place})", place)]
+
+
+def _call(model: str, place: str) -> str:
+    return f"model, tokenizer = {model}, AutoTokenizer.from_pretrained({place})"
+
+
+def _labels(config: dict[str, Any]) -> int:
+    """transformers writes the number of labels down only as their names, and two of them not at all."""
+    return len(config.get("id2label") or (0, 1))
+
+
+def _candidate(trial_id: str, root: Path) -> Candidate:
+    """A trial, or the one whose student it scores."""
+    runs = Runs(root)
+    spec = read_json(runs.trial(trial_id) / "spec.json")
+    if not isinstance(spec, dict) or "build" not in spec:
+        raise UserError(
+            f"{runs.trial(trial_id) / 'spec.json'} is damaged", "Remove the trial's folder and run the recipe again"
+        )
+    trained = (spec.get("depends") or {}).get(EVALUATED)
+    if trained:
+        return _candidate(trained, root)
+    build = spec["build"]
+    names = {kind: {build[kind]["name"]} for kind in ("student", "task", "method")}
+    titles = {kind: build[kind]["name"] for kind in names}
+    return Candidate(
+        trial_id, runs.trial(trial_id), spec, titles["student"], titles["method"], int(spec["seed"]), [], names, []
+    )

@@ -1,0 +1,154 @@
+"""Models of the Hugging Face hub or of local folders, as options of teachers and students see them.
+
+Everything here is cheap: `armada check` says what is missing, damaged or still to be fetched without importing a library of
+the hub. A *place* is what `from_pretrained` is given: a folder in the format that `save_pretrained` writes, or a model id.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from armada_cli.contracts import Environment, content_fingerprint
+from armada_cli.errors import UserError
+from armada_cli.weights import damage
+
+PIPELINE = "model_index.json"
+"""What the folder of a diffusers pipeline holds in place of ``config.json``."""
+
+
+def local_folder(place: str) -> Path | None:
+    """The folder, when the place is one on this machine."""
+    path = Path(place).expanduser()
+    return path if path.is_dir() else None
+
+
+def looks_local(place: str) -> bool:
+    """Whether the place was meant to be a folder, there or not."""
+    return place.startswith((".", "/", "~"))
+
+
+def identity(place: str) -> str:
+    """What stands for the weights in an identity: a folder's content, or the hub's name of them."""
+    folder = local_folder(place)
+    return content_fingerprint(folder) if folder else place
+
+
+def problems(place: str, index: str = "config.json") -> Iterable[str]:
+    """What is wrong with a local folder of weights; nothing for a model id.
+
+    Args:
+        index: the file that such a folder must hold; `PIPELINE` for a diffusers pipeline.
+    """
+    folder = local_folder(place)
+    if folder is None:
+        if looks_local(place):
+            yield f"there is no folder {place!r}"
+        return
+    if not (folder / index).is_file():
+        yield f"{folder} holds no {index}; name a folder that save_pretrained wrote"
+        return
+    parts = [folder] if index != PIPELINE else sorted(path for path in folder.iterdir() if path.is_dir())
+    if not any(any(part.glob("*.safetensors")) for part in parts):
+        yield f"{folder} holds no weights (*.safetensors); save the model with save_pretrained"
+    for part in parts:
+        if found := damage(part):
+            yield f"damaged weights in {part}, {found}; copy or save them again"
+
+
+def snapshot(place: str, index: str = "config.json") -> Path | None:
+    """The folder in which the hub's cache on this machine holds the model, the newest of several; None when it holds none."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    found = (cache / f"models--{place.replace('/', '--')}" / "snapshots").glob(f"*/{index}")
+    return max((path.parent for path in found), key=lambda folder: folder.stat().st_mtime, default=None)
+
+
+def cached(place: str, index: str = "config.json") -> bool:
+    """Whether the hub's cache on this machine holds a snapshot of the model."""
+    return snapshot(place, index) is not None
+
+
+def downloads(place: str, index: str = "config.json") -> Iterable[str]:
+    """The model, when it is neither a folder nor in the cache."""
+    if local_folder(place) is None and not cached(place, index):
+        yield f"model {place} from the Hugging Face hub"
+
+
+def cannot_load(subject: str, place: str, what: str, error: Exception, environment: Environment) -> UserError:
+    """The one line for a failed `from_pretrained`.
+
+    Args:
+        subject: who needs it, as in ``teacher stable-diffusion``.
+        what: the part that failed: ``tokenizer``, ``weights``, ``pipeline``.
+    """
+    text = " ".join(str(error).split())
+    if local_folder(place) is not None:
+        if "safetensors" in type(error).__name__.lower() or "header" in text.lower():
+            return UserError(f"{subject} folder {place}: the {what} are damaged ({text[:120]})", "Copy or save them again")
+        return UserError(
+            f"{subject} folder {place}: no usable {what} ({type(error).__name__}: {text[:160]})",
+            "It must be a folder that save_pretrained wrote, with *.safetensors and all that belongs to it",
+        )
+    if environment.offline:
+        return UserError(
+            f"{subject} {place}: not on this machine, and downloads are off (HF_HUB_OFFLINE)",
+            f"Fetch it elsewhere with `hf download {place}` and name the folder, or go online",
+        )
+    if "gated" in text.lower() or "401" in text or "403" in text:
+        return UserError(
+            f"{subject} {place}: the hub does not hand it out to you ({text[:120]})",
+            f"Accept its licence at https://huggingface.co/{place}, then `hf auth login`",
+        )
+    return UserError(
+        f"{subject} {place}: the {what} could not be fetched ({type(error).__name__}: {text[:160]})",
+        "Check the name and the connection, or name a local folder",
+    )
+
+
+def require_weights(subject: str, place: str, model: Any, report: Mapping[str, Any], *, new_head: bool) -> None:
+    """transformers draws what a checkpoint lacks at random and says so in a warning alone: right for a new head and its
+    pooler, a silent loss of the pre-training for anything else.
+
+    Args:
+        model: what was loaded; report: the loading info that came with it.
+        new_head: whether the model's head (and pooler) are meant to be new.
+
+    Raises:
+        UserError: the checkpoint lacks tensors of the model, or has them in another shape.
+    """
+    lacking = {str(key) for key in report["missing_keys"]}
+    lacking |= {str(item[0] if isinstance(item, (tuple, list)) else item) for item in report["mismatched_keys"]}
+    body = f"{getattr(model, 'base_model_prefix', '')}."
+    if new_head and body != ".":
+        lacking = {key for key in lacking if key.startswith(body) and ".pooler." not in key}
+    if lacking:
+        raise UserError(
+            f"{subject} {place}: its weights lack {len(lacking)} of the model's tensors, or have them in another shape; the "
+            f"first is {min(lacking)}",
+            "config.json and *.safetensors must be of one model",
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Loading without the libraries' bars and lists of new weights: they are meant to be new, and would bury what matters."""
+    from transformers.utils import logging as chatter
+
+    verbosity, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+    other = logging.getLogger("diffusers")
+    level = other.level
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+    other.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(verbosity)
+        if bars:
+            chatter.enable_progress_bar()
+        other.setLevel(level)

@@ -1,0 +1,217 @@
+"""Pictures as teachers see them: opened with care, and turned into vectors by an image encoder of the transformers library.
+
+Public, for plugins whose teacher looks at a picture. Everything heavy is imported inside.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armada_cli import hub
+from armada_cli.contracts import Environment
+from armada_cli.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is opened. Pillow knows more; some of it starts other programs (EPS)."""
+
+MAX_PIXELS = 64_000_000
+"""A picture of more is not decoded: a file of a few kilobytes can stand for gigabytes of pixels."""
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+_opening = threading.Lock()
+
+
+class BadPicture(ValueError):
+    """A picture that cannot be used; the message says why, in a few words."""
+
+
+def read_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode a picture: upright (EXIF), RGB, what is transparent on white, the first frame of an animation.
+
+    Args:
+        source: the file, or its content.
+        max_pixels: width times height at most, checked before anything is decoded.
+
+    Raises:
+        BadPicture: it is no picture, damaged, cut short, too large, or a file that cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        content = source.read_bytes() if isinstance(source, Path) else source
+    except OSError as error:
+        raise BadPicture(f"it cannot be read ({error.strerror})") from None
+    if not content:
+        raise BadPicture("it is empty")
+    try:
+        with _opening, warnings.catch_warnings():  # Pillow warns of large ones; here the size decides
+            warnings.simplefilter("ignore")
+            picture: Any = Image.open(io.BytesIO(content), formats=FORMATS)
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise BadPicture(f"it has {width} x {height} pixels, more than {max_pixels:,}")
+        picture.load()
+        return _to_rgb(ImageOps.exif_transpose(picture))
+    except (BadPicture, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise BadPicture(f"it has more than {max_pixels:,} pixels") from None
+    except Image.UnidentifiedImageError:
+        raise BadPicture(f"it is no picture of a known kind ({', '.join(FORMATS)})") from None
+    except Exception as error:  # decoders of damaged files raise what they like
+        raise BadPicture(f"it is damaged or cut short ({' '.join(str(error).split())[:100]})") from None
+
+
+def _to_rgb(picture: Any) -> Image:
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip at 255
+        import numpy as np
+
+        return Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        over = picture.convert("RGBA")
+        under = Image.new("RGBA", over.size, "white")
+        return Image.alpha_composite(under, over).convert("RGB")
+    return picture.convert("RGB")
+
+
+class PictureEncoder:
+    """An image encoder by model id or folder: picture -> pooled features.
+
+    The features are the model's pooled output (of ResNet-50 the mean over the last feature map, 2048); of a model of pictures
+    and texts (CLIP) its image features; of a model whose checkpoint has no pooler its first token. Each picture is encoded
+    alone, on a CPU on one thread, so that its vector depends on nothing else; several threads work on different pictures.
+
+    Args:
+        place: a folder that `save_pretrained` wrote, or a model id.
+        subject: who needs it, as in ``teacher resnet-posters``, for messages.
+        dtype: one of `DTYPES`.
+
+    Raises:
+        UserError: it is not here and may not be fetched, or it is damaged, or no image encoder.
+    """
+
+    def __init__(
+        self, place: str, environment: Environment, *, subject: str, revision: str | None = None, dtype: str = "float32"
+    ) -> None:
+        import torch
+        from transformers import AutoImageProcessor, AutoModel
+
+        folder = hub.local_folder(place)
+        where: dict[str, Any] = {"revision": revision or "main", "local_files_only": environment.offline}
+        source = str(folder or place)
+        with hub.quiet():
+            try:
+                # Without torchvision and with it: one way to prepare, so one vector.
+                self.processor = AutoImageProcessor.from_pretrained(source, backend="pil", **where)
+            except Exception as error:
+                raise hub.cannot_load(subject, place, "image processor", error, environment) from error
+            try:
+                self.model, loaded = AutoModel.from_pretrained(
+                    source, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, **where
+                )
+            except Exception as error:
+                raise hub.cannot_load(subject, place, "weights", error, environment) from error
+        missing = {str(name) for name in loaded["missing_keys"]}
+        # A checkpoint of a classifier may lack the pooler: what stands there now is random.
+        self.pooler = not any("pooler" in name for name in missing)
+        if other := sorted(name for name in missing if "pooler" not in name):
+            raise UserError(
+                f"{subject} {place}: its weights lack {len(other)} tensors of {type(self.model).__name__}, as {other[0]}",
+                "Name an image encoder of the transformers library, whole",
+            )
+        self.device = pick_device(environment)
+        self.model.to(self.device).eval()
+        self.subject, self.place, self.dtype = subject, place, getattr(torch, dtype)
+        self.workers = max(1, environment.threads) if self.device == "cpu" else 1
+
+    def encode(self, pictures: Iterable[Callable[[], Image]]) -> tuple[np.ndarray | None, dict[int, str]]:
+        """Encode pictures, few of which are in memory at once.
+
+        Args:
+            pictures: n functions, each of which hands over a picture or raises `BadPicture`.
+
+        Returns:
+            float32 [n, width], zeros for bad pictures (None when all are bad), and row -> reason of the bad ones.
+        """
+        import numpy as np
+        import torch
+
+        before = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                try:
+                    found = list(pool.map(self._vector, pictures))
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        finally:
+            torch.set_num_threads(before)
+        reasons = {row: str(item) for row, item in enumerate(found) if isinstance(item, BadPicture)}
+        good = [row for row in range(len(found)) if row not in reasons]
+        if not good:
+            return None, reasons
+        vectors = np.zeros((len(found), len(found[good[0]])), np.float32)
+        vectors[good] = [found[row] for row in good]
+        return vectors, reasons
+
+    def _vector(self, picture: Callable[[], Image]) -> Any:
+        """float32 [width], or the `BadPicture`."""
+        import torch
+
+        try:
+            opened = picture()
+        except BadPicture as error:
+            return error
+        pixels = self.processor(images=opened, return_tensors="pt")["pixel_values"].to(self.device, self.dtype)
+        with torch.inference_mode():
+            return self._features(pixels)[0].float().cpu().numpy()
+
+    def _features(self, pixels: Any) -> Any:
+        """Pixels [1, 3, height, width] -> [1, width]."""
+        if hasattr(self.model, "get_image_features"):
+            output = self.model.get_image_features(pixel_values=pixels)
+            return output if not hasattr(output, "pooler_output") else output.pooler_output.flatten(1)
+        output = self.model(pixel_values=pixels)
+        if self.pooler and getattr(output, "pooler_output", None) is not None:
+            return output.pooler_output.flatten(1)
+        state = output.last_hidden_state
+        return state[:, 0] if state.ndim == 3 else state.mean(dim=(2, 3))
+
+
+def pick_device(environment: Environment) -> str:
+    """The device of this process: what was asked for, or the best there is; of several GPUs the one of its ``LOCAL_RANK``,
+    which `accelerate launch` sets."""
+    import torch
+
+    device = environment.device
+    if device == "auto":
+        mps = getattr(torch.backends, "mps", None)
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps is not None and mps.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(1, torch.cuda.device_count())}"
+    return device
+
+
+def save_tiny_encoder(folder: Path) -> None:
+    """Write a random ResNet of 24 features with the image processor that belongs to ResNet-50, for `--smoke` and tests."""
+    import torch
+    from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetModel
+
+    with torch.random.fork_rng(devices=[]), hub.quiet():
+        torch.manual_seed(0)
+        ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 1, 1])).save_pretrained(folder)
+    ConvNextImageProcessorPil(size={"shortest_edge": 32}, crop_pct=0.875, resample=3).save_pretrained(folder)

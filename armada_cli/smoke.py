@@ -1,0 +1,92 @@
+"""`--smoke`: a recipe made tiny. Same plugins and the same code path; models are random and tiny, rows are a handful.
+
+Each component makes itself tiny (``smoke`` of its options class, see `contracts.Component`). What a tiny component needs no
+package for is not asked for; a teacher that is nothing without its packages is stood in for, and the run says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from armada_cli.contracts import Environment, NoOptions, Teacher, TeacherInput
+from armada_cli.recipe.model import Choice, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROWS = {"train": 12, "validation": 4}
+"""Rows of a split in a smoke run."""
+
+TRAIN = {"epochs": 1, "aligner_epochs": 1, "batch_size": 4, "accumulation": 1, "log_every": 1}
+"""Training settings of a smoke run, whatever the recipe says."""
+
+WIDTH = 32
+"""Numbers in a vector of a stand-in."""
+
+
+def prepare(environment: Environment, recipe: str) -> Environment:
+    """The environment of a recipe's smoke run: a root of its own, emptied, so that nothing old can pass for new."""
+    root = environment.runs / "smoke" / recipe
+    shutil.rmtree(root, ignore_errors=True)
+    return dataclasses.replace(environment, runs=root)
+
+
+class Shrinker:
+    """Makes choices tiny.
+
+    Attributes:
+        folder: where tiny checkpoints and rows are written; kept from one smoke run to the next.
+        substitutes: teachers that something stands in for, with the packages they lack.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.substitutes: dict[str, list[str]] = {}
+
+    def __call__(self, choice: Choice) -> Choice:
+        """The same component, tiny. One without a ``smoke`` of its own stays as it is."""
+        registered, options = choice.registered, choice.options
+        missing = registered.component.missing_packages()
+        if registered.kind == "teacher" and missing:
+            self.substitutes[registered.name] = missing
+            card = dataclasses.replace(
+                registered.component, target="armada_cli.smoke:StandIn", options=NoOptions, requires=(), extra=None
+            )
+            return dataclasses.replace(choice, registered=dataclasses.replace(registered, component=card), options=NoOptions())
+        if hasattr(options, "smoke"):
+            options = options.smoke(self.folder / f"{registered.kind}-{registered.name}")
+            if missing:
+                card = dataclasses.replace(registered.component, requires=(), extra=None)
+                registered = dataclasses.replace(registered, component=card)
+        train = {name: value for name, value in choice.train.items() if name not in TRAIN}
+        limit = None if choice.limit is None else _few(choice.limit)
+        return dataclasses.replace(choice, registered=registered, options=options, train=train, limit=limit)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe with every component tiny, one seed, one epoch and few rows. Grids stay whole."""
+        made: dict[str, Any] = {
+            kind: tuple(self(choice) for choice in getattr(recipe, kind))
+            for kind in ("students", "teachers", "tasks", "methods")
+        }
+        return dataclasses.replace(
+            recipe, train={**recipe.train, **TRAIN}, seeds=recipe.seeds[:1], limit=_few(recipe.limit), **made
+        )
+
+
+def _few(limit: Mapping[str, int]) -> dict[str, int]:
+    return {split: min(rows, limit.get(split, rows)) for split, rows in ROWS.items()}
+
+
+class StandIn(Teacher):
+    """Random vectors, one and the same for one and the same input, in the place of a teacher whose packages are not here."""
+
+    def represent(self, inputs: Sequence[TeacherInput]) -> np.ndarray:
+        import numpy as np
+
+        seeds = [int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:8], "big") for value in inputs]
+        return np.stack([np.random.default_rng(seed).standard_normal(WIDTH, dtype=np.float32) for seed in seeds])
