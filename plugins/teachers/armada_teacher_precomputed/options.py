@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from armada_cli import Environment, option
 
@@ -24,6 +25,15 @@ class PrecomputedOptions:
         "line; not needed where the .safetensors has a metadata entry `ids`, a JSON list of texts",
         path=True,
     )
+    missing: str = option(
+        "error",
+        "A text without a vector: error, or random (a vector drawn from the text's hash, for a dry run)",
+        choices=("error", "random"),
+    )
+
+    def smoke(self, folder: Path) -> Self:
+        """The same vectors, which cost nothing; the rows of a smoke run are not among their texts."""
+        return replace(self, missing="random")
 
     def problems(self, environment: Environment) -> Iterator[str]:
         vectors = Path(self.path)

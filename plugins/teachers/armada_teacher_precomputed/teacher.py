@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,15 +46,25 @@ class Precomputed(Teacher):
 
     def represent(self, inputs: Sequence[str | Path]) -> np.ndarray:
         """inputs: n texts -> float32 [n, width]."""
+        for value in inputs:
+            if not isinstance(value, (str, Path)):
+                raise TypeError(f"a text or a path is looked up, not {type(value).__name__}")
         wanted = [str(value) for value in inputs]
         missing = [text for text in wanted if text not in self.rows]
-        if missing:
+        if missing and self.options.missing == "error":
             first = missing[0] if len(missing[0]) <= 60 else missing[0][:57] + "..."
             raise UserError(
                 f"{self.options.path}: has no vector for {len(missing)} of {len(wanted)} texts, the first is {first!r}",
                 "Texts must match to the letter, spaces and case included",
             )
+        if missing:
+            known = [self.vectors[self.rows[text]] if text in self.rows else self._drawn(text) for text in wanted]
+            return np.stack(known).astype(np.float32)
         return np.ascontiguousarray(self.vectors[[self.rows[text] for text in wanted]], dtype=np.float32)
+
+    def _drawn(self, text: str) -> np.ndarray:
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return np.asarray(np.random.default_rng(seed).standard_normal(self.vectors.shape[1]))
 
 
 def _load(path: Path) -> tuple[np.ndarray, list[str] | None]:

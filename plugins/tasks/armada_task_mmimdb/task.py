@@ -1,0 +1,60 @@
+"""Genres of films: multi-label classification of plots, with the posters for a teacher."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from armada_cli import Split, Task, UserError
+from armada_cli.evaluation import metrics
+from armada_task_mmimdb import films
+from armada_task_mmimdb.options import HOW
+
+
+class MMIMDb(Task):
+    """Plot -> student, poster (a `pathlib.Path`) -> teacher, 23 genres."""
+
+    kind = "multilabel"
+
+    def split(self, name: str) -> Split:
+        """``train``, or the split that the options name as ``validation``; labels are 23 zeros and ones.
+
+        Raises:
+            UserError: no folder, or a film that cannot be used, with the file's name.
+        """
+        if name not in ("train", "validation"):
+            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
+        options = self.options
+        folder = options.folder(self.environment)
+        fault = options.fault(self.environment)
+        if folder is None or fault:
+            raise UserError(f"mm-imdb: {fault}", HOW[:1].upper() + HOW[1:])
+        part = "train" if name == "train" else options.split
+        if options.hdf5 is not None:
+            mark = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+            posters = self.environment.runs / "posters" / f"mm-imdb-{mark}"
+            found = films.read_hdf5(Path(options.hdf5), folder, part, posters)
+        else:
+            found = films.read_split(folder, part)
+        texts = [(self._plot(film.plots),) for film in found]
+        return Split(texts, [film.genres for film in found], [film.poster for film in found])
+
+    def labels(self) -> tuple[str, ...]:
+        """The genres, most frequent first."""
+        return films.GENRES
+
+    @property
+    def metric(self) -> str:
+        """Micro F1."""
+        return self.options.main_metric
+
+    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
+        """Micro and macro F1 (the paper's Table 9), and the two others of the data set's authors, in percent."""
+        return metrics.score(self.options.metrics, outputs, labels)
+
+    def _plot(self, plots: Sequence[str]) -> str:
+        if self.options.plot == "all":
+            return " ".join(plots)
+        return plots[0] if self.options.plot == "first" else max(plots, key=len)
