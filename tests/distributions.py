@@ -1,7 +1,15 @@
-"""Small distributions for tests: a module and its metadata in a folder on the path, as an installer would leave them."""
+"""Small distributions for tests: a module and its metadata in a folder on the path, as an installer would leave them; or real
+wheels, and a fresh environment that they are installed into."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+import zipfile
 from pathlib import Path
 from textwrap import dedent
 
@@ -121,3 +129,75 @@ def write_distribution(
 def write_kitchen(folder: Path) -> Path:
     """The distribution ``armada-kitchen`` with `KITCHEN`'s components."""
     return write_distribution(folder, "armada-kitchen", {"armada_kitchen": KITCHEN}, {"kitchen": "armada_kitchen"})
+
+
+# -------------------------------------------------------------------------------------------- wheels and where they go
+
+
+def write_wheel(
+    folder: Path, name: str, modules: dict[str, str], entry_points: dict[str, str], *, version: str = "1.0"
+) -> Path:
+    """Build a wheel of some modules; the arguments are those of `write_distribution`. A wheel of plain modules is a zip file
+    with three files of metadata, which takes no build tool and no time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{name.replace('-', '_')}-{version}"
+    points = "".join(f"{key} = {value}\n" for key, value in entry_points.items())
+    files = {
+        **{f"{module}.py": dedent(source) for module, source in modules.items()},
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: armada-cli\n",
+        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{stem}.dist-info/entry_points.txt": f"[armada]\n{points}",
+    }
+    record = "".join(f"{path},{_digest(text)},{len(text.encode())}\n" for path, text in files.items())
+    wheel = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in {**files, f"{stem}.dist-info/RECORD": f"{record}{stem}.dist-info/RECORD,,\n"}.items():
+            archive.writestr(path, text)
+    return wheel
+
+
+def _digest(text: str) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+
+
+class FreshEnvironment:
+    """A new virtual environment that wheels are installed into and removed from by pip, without a network.
+
+    Behind its own, empty site folder its path goes on with the packages of the environment that runs the tests: armada and what
+    it depends on need not be installed again. (``--system-site-packages`` would show the packages of the interpreter that the
+    tests' own environment was made of, and not those of the tests' environment.)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        venv.create(folder, with_pip=False, symlinks=True)
+        self.python = folder / "bin" / "python"
+        (site,) = (folder / "lib").glob("python*/site-packages")
+        here = Path(__file__).resolve().parent
+        rest = [path for path in sys.path if path and Path(path).is_dir() and Path(path).resolve() != here]
+        (site / "behind.pth").write_text("\n".join(rest) + "\n", encoding="utf-8")
+
+    def install(self, *wheels: Path) -> None:
+        """Install wheels; another version of a distribution takes the place of the one that is there."""
+        self._pip("install", "--no-deps", "--no-index", "--no-compile", *map(str, wheels))
+
+    def uninstall(self, *names: str) -> None:
+        self._pip("uninstall", "--yes", *names)
+
+    def _pip(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+    def armada(self, folder: Path, *arguments: str | Path, **environment: str) -> tuple[int, str, str]:
+        """Run the command in `folder`; exit status, standard output, standard error."""
+        keep = {key: value for key, value in os.environ.items() if not key.startswith(("ARMADA_", "COLUMNS", "PYTHONPATH"))}
+        found = subprocess.run(
+            [self.python, "-m", "armada_cli.main", *map(str, arguments)],
+            cwd=folder,
+            env={**keep, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return found.returncode, found.stdout, found.stderr

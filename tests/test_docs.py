@@ -64,7 +64,7 @@ def one_liners() -> list[str]:
 
 def test_the_readme_has_one_line_that_runs_the_quickstart_and_one_that_runs_the_tests() -> None:
     run, test = one_liners()
-    for line, extras, last in ((run, "[offline]", "armada run quickstart"), (test, "[offline,test]", "pytest")):
+    for line, extras, last in ((run, "[offline]", "armada run quickstart"), (test, "[offline,test]", "pytest -n 2")):
         assert line.split(" && ") == [
             "python3 -m venv .venv",
             f".venv/bin/pip install -c constraints.txt -e '.{extras}'",
@@ -89,7 +89,8 @@ def test_the_readme_describes_every_command_and_no_other() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_readme_names_every_component_in_the_box(kind: str) -> None:
     plural = "losses" if kind == "loss" else f"{kind}s"
-    (row,) = re.findall(rf"^\| {plural} \| (.*) \|$", README, re.MULTILINE)
+    # A row goes on in rows without a name.
+    ((_, row),) = re.findall(rf"^\| ({plural}) \| (.*(?:\n\| \| .*)*) \|$", README, re.MULTILINE)
     own = {item.name for item in catalog.current().components(kind) if item.distribution == catalog.OWN_DISTRIBUTION}
     assert set(re.findall(r"`([^`]+)`", row)) == own
 
@@ -127,6 +128,14 @@ def test_the_readmes_recipe_is_a_recipe(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- links
+
+
+def test_the_experiments_page_names_every_recipe_and_what_it_reproduces() -> None:
+    from armada_cli.recipe.shipped import reproduces, shipped_recipes
+
+    rows = dict(re.findall(r"^\| `([a-z0-9_]+)` \| ([^|]+) \| `", page("experiments.md"), flags=re.MULTILINE))
+    recipes = {name: reproduces(path) or "an example of ours" for name, path in shipped_recipes().items()}
+    assert rows == recipes
 
 
 def anchors(text: str) -> set[str]:
@@ -211,7 +220,7 @@ def test_the_table_of_offline_packages_is_what_the_cards_require() -> None:
 
 def test_every_recipe_of_the_recipes_page_can_be_read(tmp_path: Path) -> None:
     recipes = [block for block in blocks(page("recipes.md"), "yaml") if "ofline" not in block]
-    assert len(recipes) == 2
+    assert len(recipes) == 3
     for recipe in recipes:
         (tmp_path / "recipe.yaml").write_text(recipe, encoding="utf-8")
         assert load_recipe(str(tmp_path / "recipe.yaml"), catalog.current(), Environment()).methods

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,13 +65,14 @@ def with_armada(result: dict, data: Path | None = None) -> list[list[float]]:
     from armada_cli import catalog
     from armada_cli.contracts import Environment
     from armada_cli.execution.trial import encode, problem_of
+    from armada_cli.settings import Train
 
     environment, spec = Environment(data=data, offline=True), result["spec"]
     registered, options = catalog.restore(catalog.current(), "task", spec["build"]["task"])
     task = registered.component.load()(options, environment)
     registered, options = catalog.restore(catalog.current(), "student", spec["build"]["student"])
     student = registered.component.load()(options, environment)
-    problem = problem_of(task, spec["train"]["max_length"])
+    problem = problem_of(task, Train(**spec["train"]))
     model = student.build(problem, weights=result["folder"] / "student").eval()
     encoded = encode(student, problem, task.split("validation"))
     with torch.no_grad():
@@ -155,3 +157,13 @@ def test_a_shorter_student_is_exported_with_its_own_depth(recipe, tmp_path, tiny
         config = json.loads((item["folder"] / "student" / "config.json").read_text(encoding="utf-8"))
         assert config["num_hidden_layers"] == 1
         assert len(with_armada(item)) == 48
+
+
+def test_an_exported_student_can_be_read_like_any_new_file(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    train(recipe(methods="[undistilled]", train="{epochs: 1, batch_size: 32}"), runs)
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    files = [path for path in runs.glob("trials/*/student/*") if path.is_file()]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert {path.stat().st_mode for path in files} == {ordinary.stat().st_mode}

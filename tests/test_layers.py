@@ -11,18 +11,28 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
-    {"contracts", "errors", "hookspecs", "catalog", "files", "settings", "data", "weights", "__init__"},
+    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "settings"}
+    | {"data", "weights", "hub", "tiny", "pictures", "__init__"},
     {"losses"},
     {"training", "features", "evaluation"},
     {"methods"},
-    {"builtins", "plan", "recipe", "runs", "execution", "reporting"},
+    {"builtins", "scaffold", "ensemble", "smoke", "plan", "recipe", "runs", "execution", "reporting", "conformance"},
     {"commands", "main", "__main__"},
 ]
 """From the bottom up, by the first name below `armada_cli`."""
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
-PUBLIC = {"armada_cli", "armada_cli.data", "armada_cli.weights", "armada_cli.evaluation", "armada_cli.evaluation.metrics"}
+PUBLIC = {
+    "armada_cli",
+    "armada_cli.data",
+    "armada_cli.hub",
+    "armada_cli.pictures",
+    "armada_cli.tiny",
+    "armada_cli.weights",
+    "armada_cli.evaluation",
+    "armada_cli.evaluation.metrics",
+}
 """What a plugin may import: `armada_cli` itself and its public modules."""
 
 

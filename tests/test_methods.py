@@ -77,7 +77,7 @@ def test_the_terms_are_the_equations() -> None:
     method = armada(made, tau=3.0)
     batch, output = batch_of(made)
     values = {term.name: term.value for term in method.terms(batch, output)}
-    t = method.aligner(batch.features)
+    t = method.aligners[0](batch.features)
     p_s, aux_s = method.heads(output.pooled)
     expected = {
         "task": task_loss("classification", output.logits, batch.labels),
@@ -94,10 +94,10 @@ def test_the_terms_are_the_equations() -> None:
 def test_what_comes_from_the_aligner_is_detached_in_the_students_loss() -> None:
     made = setup()
     method = armada(made, aligner="frozen")
-    method.aligner.requires_grad_(True)  # frozen computes no loss of its own: any gradient here would be the student's
+    method.aligners[0].requires_grad_(True)  # frozen computes no loss of its own: any gradient here would be the student's
     terms = method.terms(*batch_of(made))
     sum(term.weight * term.value for term in terms).backward()  # type: ignore[union-attr]
-    assert all(p.grad is None for p in method.aligner.parameters())
+    assert all(p.grad is None for p in method.aligners[0].parameters())
 
 
 def test_the_aligner_learns_its_own_loss_and_nothing_of_the_students() -> None:
@@ -106,11 +106,11 @@ def test_the_aligner_learns_its_own_loss_and_nothing_of_the_students() -> None:
     method = armada(made, gamma=0.5)
     batch, output = batch_of(made)
     method.terms(batch, output)
-    found = {name: p.grad.clone() for name, p in method.aligner.named_parameters()}
-    method.aligner.zero_grad()
-    t = method.aligner(batch.features)
+    found = {name: p.grad.clone() for name, p in method.aligners[0].named_parameters()}
+    method.aligners[0].zero_grad()
+    t = method.aligners[0](batch.features)
     (task_loss("classification", t.o, batch.labels) + 0.5 * task_loss("classification", t.aux, batch.labels)).backward()
-    for name, p in method.aligner.named_parameters():
+    for name, p in method.aligners[0].named_parameters():
         torch.testing.assert_close(found[name], p.grad, msg=name)
 
 
@@ -120,33 +120,33 @@ def test_aligner_manifold_pulls_the_aligner_and_leaves_the_student_alone() -> No
     batch, output = batch_of(made)
     plain.terms(batch, output)
     pulled.terms(batch, output)
-    assert not torch.equal(plain.aligner.P.weight.grad, pulled.aligner.P.weight.grad)  # type: ignore[arg-type]
+    assert not torch.equal(plain.aligners[0].P.weight.grad, pulled.aligners[0].P.weight.grad)  # type: ignore[arg-type]
     assert output.pooled.grad is None
 
 
 def test_pre_training_teaches_the_aligner_and_a_frozen_one_stays_as_drawn() -> None:
     made = setup()
     trained, frozen = armada(made), armada(made, aligner="frozen")
-    loss = trained.aligner_loss(trained.aligner(made.features), made.labels).item()
-    drawn = frozen.aligner.F[0].weight.clone()
+    loss = trained.aligner_loss(trained.align(made.features), made.features, made.labels).item()
+    drawn = frozen.aligners[0].F[0].weight.clone()
     trained.prepare()
     frozen.prepare()
     frozen.terms(*batch_of(made))
     frozen.after_step(0)
-    assert trained.aligner_loss(trained.aligner(made.features), made.labels).item() < loss / 2
-    assert torch.equal(frozen.aligner.F[0].weight, drawn)
-    assert trained.aligner.P.defect() < TOLERANCE
+    assert trained.aligner_loss(trained.align(made.features), made.features, made.labels).item() < loss / 2
+    assert torch.equal(frozen.aligners[0].F[0].weight, drawn)
+    assert trained.aligners[0].P.defect() < TOLERANCE
 
 
 def test_fixed_projections_do_not_move() -> None:
     made = setup()
     method = armada(made, projection="fixed", projection_every=1)
-    before = method.heads.P.weight.clone(), method.aligner.P.weight.clone()
+    before = method.heads.P.weight.clone(), method.aligners[0].P.weight.clone()
     method.prepare()
     sum(term.weight * term.value for term in method.terms(*batch_of(made))).backward()  # type: ignore[union-attr]
     method.after_step(0)
     assert torch.equal(before[0], method.heads.P.weight)
-    assert torch.equal(before[1], method.aligner.P.weight)
+    assert torch.equal(before[1], method.aligners[0].P.weight)
 
 
 def test_weights_of_zero_take_their_terms_away() -> None:

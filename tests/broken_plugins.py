@@ -1,0 +1,600 @@
+"""One good component of each kind, and components that each break one promise: what `test_conformance` verifies."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from armada_cli import (
+    Component,
+    Loss,
+    Method,
+    NoOptions,
+    Split,
+    Student,
+    StudentOutput,
+    Task,
+    Teacher,
+    Term,
+    UserError,
+    option,
+)
+from armada_cli.tiny import SENTENCES
+
+
+def card(target: str, options: type = NoOptions, provides: tuple[str, ...] = (), **more: Any) -> Component:
+    more.setdefault("summary", f"The {target}")
+    name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in target).strip("-")
+    return Component(name, target=f"broken_plugins:{target}", options=options, provides=frozenset(provides), **more)
+
+
+# ------------------------------------------------------------------------------------------------------------- teachers
+
+
+@dataclass(frozen=True)
+class VowelOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+    batch: int = option(4, "Texts at once", minimum=1, identity=False)
+
+
+@dataclass(frozen=True)
+class SilentOptions:
+    words: int = option(8, "Words that are heard", minimum=1, identity=False)
+
+
+@dataclass(frozen=True)
+class HelplessOptions:
+    words: int = 8
+
+
+class Vowels(Teacher):
+    """The good one: vowels of each word, and the length of the text."""
+
+    def heard(self, text: Any) -> list[float]:
+        if not isinstance(text, str):
+            raise UserError(f"vowels are heard in texts, not in {type(text).__name__}", "Take another teacher")
+        words = [float(sum(letter in "aeiouy" for letter in word)) for word in text.split()[: self.options.words]]
+        return [*words, *[0.0] * (self.options.words - len(words)), float(len(text) % 97)]
+
+    def represent(self, inputs: Any) -> Any:
+        import numpy as np
+
+        return np.array([self.heard(text) for text in inputs], np.float32)
+
+
+class Unmakeable(Vowels):
+    def __init__(self, options: Any, environment: Any) -> None:
+        raise RuntimeError("no cage\nfor me")
+
+
+class NoTeacher:
+    def __init__(self, options: Any, environment: Any) -> None:
+        pass
+
+
+class Flat(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        return super().represent(inputs).squeeze()
+
+
+class Lists(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        return super().represent(inputs).tolist()
+
+
+class Wide(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        return super().represent(inputs).astype("float64")
+
+
+class NotANumber(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        found = super().represent(inputs)
+        found[[text == "Rain." for text in inputs]] = float("nan")
+        return found
+
+
+class Constant(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        return super().represent(inputs) * 0
+
+
+class NoBatch(Vowels):
+    batch_size = 0
+
+
+class OneBuffer(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        import numpy as np
+
+        self.buffer = getattr(self, "buffer", np.zeros((64, 9), np.float32))
+        self.buffer[: len(inputs)] = super().represent(inputs)
+        return self.buffer[: len(inputs)]
+
+
+class Dreaming(Vowels):
+    def __init__(self, options: Any, environment: Any) -> None:
+        super().__init__(options, environment)
+        self.mood = random.random()
+
+    def represent(self, inputs: Any) -> Any:
+        return super().represent(inputs) + self.mood.__float__().__round__(6)
+
+
+class Threaded(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        return super().represent(inputs) * self.environment.threads
+
+
+class Neighbours(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        found = super().represent(inputs)
+        return found - 0.1 * found.mean(0)
+
+
+class Fragile(Vowels):
+    def heard(self, text: Any) -> list[float]:
+        found = super().heard(text)
+        return [found[0] / len(text.split()), *found[1:]]
+
+
+class Careless(Vowels):
+    def heard(self, text: Any) -> list[float]:
+        return super().heard(str(text))
+
+
+class Clumsy(Vowels):
+    def heard(self, text: Any) -> list[float]:
+        return super().heard(text.strip())
+
+
+class Pickled(Vowels):
+    def __init__(self, options: Any, environment: Any) -> None:
+        super().__init__(options, environment)
+        with tempfile.TemporaryFile() as stream:
+            pickle.dump(Path("a"), stream)
+            stream.seek(0)
+            pickle.load(stream)
+
+
+def heavy_options() -> type:
+    from broken_heavy import HeavyOptions
+
+    return HeavyOptions
+
+
+TEACHERS = [
+    ("card", "has no help", lambda: card("Vowels", HelplessOptions)),
+    ("card", "names nothing", lambda: card("Nobody", VowelOptions)),
+    ("card", "is no Teacher", lambda: card("NoTeacher", VowelOptions)),
+    ("card", "several lines", lambda: card("Vowels", VowelOptions, summary="Two\nlines")),
+    ("lazy import", "imports numpy", lambda: card("Vowels", heavy_options())),
+    ("made", "it raises RuntimeError: no cage for me", lambda: card("Unmakeable", VowelOptions)),
+    ("shape", r"returns shape \[9\] for 1 inputs", lambda: card("Flat", VowelOptions)),
+    ("shape", "returns list, not a numpy array", lambda: card("Lists", VowelOptions)),
+    ("dtype", "returns float64, not float32", lambda: card("Wide", VowelOptions)),
+    ("finite", "vector of 'Rain.' holds NaN", lambda: card("NotANumber", VowelOptions)),
+    ("finite", "one and the same vector", lambda: card("Constant", VowelOptions)),
+    ("batch size", "batch_size is 0", lambda: card("NoBatch", VowelOptions)),
+    ("work is done", "changes during the next call", lambda: card("OneBuffer", VowelOptions)),
+    ("determinism", "Two instances with the same options", lambda: card("Dreaming", VowelOptions)),
+    ("threads", "Two threads give other vectors", lambda: card("Threaded", VowelOptions)),
+    ("batch independence", "another vector alone than in a batch", lambda: card("Neighbours", VowelOptions)),
+    ("identity", "Option 'words' changes the vectors", lambda: card("Vowels", SilentOptions)),
+    ("awkward inputs", "On an empty text it raises ZeroDivisionError", lambda: card("Fragile", VowelOptions)),
+    ("wrong input", "returns a vector", lambda: card("Careless", VowelOptions)),
+    ("wrong input", "raises AttributeError", lambda: card("Clumsy", VowelOptions)),
+    ("pickling", "reads a pickle", lambda: card("Pickled", VowelOptions)),
+]
+
+
+# --------------------------------------------------------------------------------------------------------------- losses
+
+
+class Squared(Loss):
+    """The good one."""
+
+    def per_row(self, p_ts: Any, p_s: Any) -> Any:
+        if p_ts.shape != p_s.shape:
+            raise ValueError(f"projections of shapes {list(p_ts.shape)} and {list(p_s.shape)}")
+        return (p_ts - p_s).pow(2).sum(1)
+
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return self.per_row(p_ts, p_s).mean()
+
+
+class PerRow(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return self.per_row(p_ts, p_s)
+
+
+class HalfDetached(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return (p_ts - p_s).mul(p_ts - p_s.detach()).sum(1).mean() + 0 * super().__call__(p_ts, p_s)
+
+
+class Shifted(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return super().__call__(p_ts, p_s) + 1
+
+
+class Similarity(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return -super().__call__(p_ts, p_s)
+
+
+class Rooted(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return self.per_row(p_ts, p_s).sqrt().mean()
+
+
+class Broadcast(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return (p_ts - p_s).pow(2).sum(1).mean() if 1 in p_s.shape else super().__call__(p_ts, p_s)
+
+
+class Ordered(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        import torch
+
+        return (self.per_row(p_ts, p_s) * torch.arange(1, len(p_s) + 1)).mean()
+
+
+class Spread(Squared):
+    def __call__(self, p_ts: Any, p_s: Any) -> Any:
+        return super().__call__(p_ts, p_s) + 1e-9 * (p_ts - p_s).std(0).sum()
+
+
+LOSSES = [
+    ("scalar", r"returns shape \[1\]", "PerRow"),
+    ("scalar", "nan for 1 random pair", "Spread"),
+    ("gradient", "finite differences have", "HalfDetached"),
+    ("zero", "It is 1 where both batches are equal", "Shifted"),
+    ("never below", "below its minimum of 0", "Similarity"),
+    ("gradient at rest", "NaN or infinite where both are equal", "Rooted"),
+    ("shapes", "broadcasting compares the wrong rows", "Broadcast"),
+    ("order", "in another order give", "Ordered"),
+]
+
+
+# ---------------------------------------------------------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class DraftOptions:
+    rows: int = option(8, "Rows of the training split", minimum=4, maximum=10)
+
+
+@dataclass(frozen=True)
+class SilentDraftOptions:
+    rows: int = option(8, "Rows of the training split", minimum=4, maximum=10, identity=False)
+
+
+class Draft(Task):
+    """The good one: does a sentence have an even number of words?"""
+
+    names: tuple[str, ...] = ("odd", "even")
+
+    def texts(self, name: str) -> list[str]:
+        return list(SENTENCES[: self.options.rows] if name == "train" else SENTENCES[10:])
+
+    def split(self, name: str) -> Split:
+        texts = self.texts(name)
+        labels = [1 - len(text.split()) % 2 for text in texts]
+        return Split([(text,) for text in texts], labels, texts)
+
+    def labels(self) -> tuple[str, ...]:
+        return self.names
+
+    def score(self, outputs: Any, labels: Any) -> dict[str, float]:
+        import numpy as np
+
+        return {"accuracy": 100 * float((np.asarray(outputs).argmax(1) == np.asarray(labels)).mean())}
+
+    @property
+    def metric(self) -> str:
+        return "accuracy"
+
+
+class Nameless(Draft):
+    names = ("odd", "odd")
+
+
+class OtherKind(Draft):
+    kind = "regression"
+
+
+class Empty(Draft):
+    def texts(self, name: str) -> list[str]:
+        return [*super().texts(name), " "]
+
+
+class Uneven(Draft):
+    def split(self, name: str) -> Split:
+        found = super().split(name)
+        return dataclasses.replace(found, teacher_inputs=found.teacher_inputs[1:])
+
+
+class OutOfRange(Draft):
+    def split(self, name: str) -> Split:
+        found = super().split(name)
+        return dataclasses.replace(found, labels=[label + 1 for label in found.labels])
+
+
+class Leaking(Draft):
+    def texts(self, name: str) -> list[str]:
+        return [*super().texts(name), SENTENCES[0]] if name == "validation" else super().texts(name)
+
+
+class Shuffled(Draft):
+    def texts(self, name: str) -> list[str]:
+        return random.sample(super().texts(name), len(super().texts(name)))
+
+
+class Share(Draft):
+    def score(self, outputs: Any, labels: Any) -> dict[str, float]:
+        return {"accuracy": super().score(outputs, labels)["accuracy"] / 100}
+
+
+class OtherMetric(Draft):
+    @property
+    def metric(self) -> str:
+        return "f1"
+
+
+TASKS = [
+    ("kind", "all different", "Nameless", DraftOptions),
+    ("kind", "is 'regression', the card", "OtherKind", DraftOptions),
+    ("rows", "Row 8 of train has an empty text", "Empty", DraftOptions),
+    ("rows", "columns of one length", "Uneven", DraftOptions),
+    ("labels", "the classes are numbered 0 to 1", "OutOfRange", DraftOptions),
+    ("disjoint splits", "1 of 7 validation texts are in the training split", "Leaking", DraftOptions),
+    ("same rows", "has other rows", "Shuffled", DraftOptions),
+    ("perfect score", "score 1 accuracy, not 100", "Share", DraftOptions),
+    ("perfect score", "there is no 'f1'", "OtherMetric", DraftOptions),
+    ("identity", "Option 'rows' changes the rows", "Draft", SilentDraftOptions),
+]
+
+
+# ------------------------------------------------------------------------------------------------------------- students
+
+
+class Bert(Student):
+    """The good one: a small random BERT, for classification alone."""
+
+    def __init__(self, options: Any, environment: Any) -> None:
+        from transformers import AutoTokenizer
+
+        from armada_cli.tiny import save_letters_tokenizer
+
+        super().__init__(options, environment)
+        with tempfile.TemporaryDirectory() as folder:
+            self.size = save_letters_tokenizer(Path(folder))
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def build(self, problem: Any, weights: Path | None = None) -> Any:
+        from transformers import BertConfig, BertForSequenceClassification
+
+        if problem.kind != "classification":
+            raise UserError(f"a small student does no {problem.kind}", "Take another")
+        if weights is not None:
+            return BertForSequenceClassification.from_pretrained(weights)
+        return BertForSequenceClassification(
+            BertConfig(
+                vocab_size=self.size,
+                hidden_size=getattr(self.options, "hidden", 16),
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=16,
+                num_labels=problem.outputs,
+            )
+        )
+
+    def encode(self, texts: Any, problem: Any) -> Any:
+        found = self.tokenizer([text[0] for text in texts], truncation=True, max_length=problem.max_length)
+        return [{name: found[name][row] for name in found} for row in range(len(texts))]
+
+    def pad(self, examples: Any) -> Any:
+        return dict(self.tokenizer.pad(examples, return_tensors="pt"))
+
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
+        found = model.bert(**batch, output_hidden_states=hidden_states)
+        pooled = found.pooler_output
+        logits = model.classifier(model.dropout(pooled))
+        return StudentOutput(logits, pooled, found.hidden_states if hidden_states else None)
+
+    def save(self, model: Any, problem: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+@dataclass(frozen=True)
+class SilentBertOptions:
+    hidden: int = option(16, "Width of the model", minimum=2, identity=False)
+
+
+class Unable(Bert):
+    def build(self, problem: Any, weights: Path | None = None) -> Any:
+        raise UserError("no weights today", "Come back")
+
+
+class Uncut(Bert):
+    def encode(self, texts: Any, problem: Any) -> Any:
+        found = self.tokenizer([text[0][:200] for text in texts])
+        return [{name: found[name][row] for name in found} for row in range(len(texts))]
+
+
+class TooManyLogits(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
+        found = super().forward(model, batch, hidden_states)
+        return dataclasses.replace(found, logits=found.pooled)
+
+
+class NoStates(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
+        return dataclasses.replace(super().forward(model, batch, hidden_states), hidden_states=None)
+
+
+class Unmasked(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
+        return super().forward(model, {**batch, "attention_mask": batch["attention_mask"] * 0 + 1}, hidden_states)
+
+
+class Detached(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
+        found = super().forward(model, batch, hidden_states)
+        return dataclasses.replace(found, pooled=found.pooled.detach())
+
+
+class Unused(Bert):
+    def build(self, problem: Any, weights: Path | None = None) -> Any:
+        import torch
+
+        model = super().build(problem, weights)
+        model.spare = torch.nn.Linear(2, 2)
+        return model
+
+
+class OwnChance(Bert):
+    def build(self, problem: Any, weights: Path | None = None) -> Any:
+        import torch
+
+        torch.manual_seed(random.randrange(2**31))
+        return super().build(problem, weights)
+
+
+class Forgetful(Bert):
+    def save(self, model: Any, problem: Any, folder: Path) -> None:
+        super().save(self.build(problem), problem, folder)
+
+
+class Torched(Bert):
+    def save(self, model: Any, problem: Any, folder: Path) -> None:
+        import torch
+
+        super().save(model, problem, folder)
+        torch.save(model.state_dict(), folder / "extra.pt")
+
+
+class Cryptic(Bert):
+    def save(self, model: Any, problem: Any, folder: Path) -> None:
+        import json
+
+        super().save(model, problem, folder)
+        settings = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**settings, "architectures": ["OwnModel"]}))
+
+
+STUDENTS = [
+    ("builds", "It can be built for no kind of task", "Unable"),
+    ("identity", "Option 'hidden' changes the model", "Bert"),
+    ("encoding", "48 are allowed", "Uncut"),
+    ("forward", r"logits for classification have shape \[4, 16\]", "TooManyLogits"),
+    ("forward", "Asked for hidden states on classification, it gives none", "NoStates"),
+    ("batch independence", "is another one beside longer rows", "Unmasked"),
+    ("gradients", "No gradient flows through its pooled output", "Detached"),
+    ("gradients", "2 trainable weights get no gradient, the first is spare", "Unused"),
+    ("seed", "two builds on one seed differ", "OwnChance"),
+    ("saved and loaded", "has other outputs", "Forgetful"),
+    ("files", "holds extra.pt", "Torched"),
+    ("loads without armada", "does not load without armada", "Cryptic"),
+]
+
+
+# -------------------------------------------------------------------------------------------------------------- methods
+
+
+@dataclass(frozen=True)
+class NeedyOptions:
+    needs_teacher: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class QuietOptions:
+    weight: float = option(1.0, "Weight of the task", above=0, identity=False)
+
+
+class Labels(Method):
+    """The good one: cross-entropy."""
+
+    sign = 1.0
+    marked = True
+
+    def own(self, batch: Any, output: StudentOutput) -> Any:
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(output.logits, batch.labels)
+
+    def terms(self, batch: Any, output: StudentOutput) -> list[Term]:
+        return [Term("task", self.sign, self.own(batch, output), task=self.marked)]
+
+
+class Unmarked(Labels):
+    marked = False
+
+
+class Backwards(Labels):
+    sign = -1.0
+
+
+class Dicing(Labels):
+    def terms(self, batch: Any, output: StudentOutput) -> list[Term]:
+        return [Term("task", 1.0 + 0.1 * random.random(), self.own(batch, output), task=True)]
+
+
+class Counting(Labels):
+    steps = 0
+
+    def terms(self, batch: Any, output: StudentOutput) -> list[Term]:
+        self.steps += 1
+        return [Term("task", 1.0 + 0.01 * self.steps, self.own(batch, output), task=True)]
+
+
+class Idle(Labels):
+    def __init__(self, options: Any, setup: Any) -> None:
+        import torch
+
+        super().__init__(options, setup)
+        self.module = torch.nn.Linear(2, 2)
+
+    def own_modules(self) -> dict[str, Any]:
+        return {"idler": self.module}
+
+
+class NeedsFeatures(Labels):
+    def __init__(self, options: Any, setup: Any) -> None:
+        super().__init__(options, setup)
+        self.width = setup.features.shape[1]
+
+
+class PoolersOnly(Labels):
+    def __init__(self, options: Any, setup: Any) -> None:
+        super().__init__(options, setup)
+        if not setup.own_pooler:
+            raise ValueError("no pooler, no method")
+
+
+class Elsewhere(Labels):
+    """Its only term does not depend on the student."""
+
+    def own(self, batch: Any, output: StudentOutput) -> Any:
+        return (output.logits.detach() * 0).sum() + output.logits.sum() * 0
+
+
+METHODS = [
+    ("made", "it raises AttributeError", "NeedsFeatures", NoOptions),
+    ("terms", "0 of its terms on classification are marked task=True", "Unmarked", NoOptions),
+    ("learns", "the student's loss goes from", "Backwards", NoOptions),
+    ("same numbers", "two trainings of one seed part at step", "Dicing", NoOptions),
+    ("resumes", "Interrupted after step 14 and resumed", "Counting", NoOptions),
+    ("teacher", "another teacher's vectors change nothing", "Labels", NeedyOptions),
+    ("modules", "its module 'idler' is never trained", "Idle", NoOptions),
+    ("modules", "no weight of the student moves", "Elsewhere", NoOptions),
+    ("any student", "it raises ValueError: no pooler, no method", "PoolersOnly", NoOptions),
+    ("identity", "declared with identity=False", "Labels", QuietOptions),
+]

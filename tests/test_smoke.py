@@ -1,0 +1,80 @@
+"""`armada run RECIPE --smoke`: every recipe in the box runs to its table on tiny models, and says what the real run costs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from running import armada, ended, start
+
+from armada_cli import Environment, catalog
+from armada_cli.execution import estimate
+from armada_cli.plan import make_plan
+from armada_cli.recipe import load_recipe
+from armada_cli.recipe.shipped import shipped_recipes
+
+BANNER = "The numbers mean nothing"
+PUBLISHED = {name for name, path in shipped_recipes().items() if "Reproduces: Table" in path.read_text(encoding="utf-8")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_recipe_runs_to_its_table(name: str, tmp_path: Path) -> None:
+    done = ended(start("run", name, "--smoke", "--runs", tmp_path, HF_HUB_OFFLINE="1"), seconds=1200)
+    assert done.status == 0, done.err
+    assert BANNER in " ".join(done.out.split())
+    assert "The real run, estimated:" in done.out
+    record = json.loads((tmp_path / "smoke" / name / name / "run.json").read_text(encoding="utf-8"))
+    assert record["smoke"] is True
+    assert {trial["status"] for trial in record["trials"]} == {"done"}
+    if name in PUBLISHED:
+        assert re.search(r"published|printed|paper", done.out, re.IGNORECASE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["smoke"]
+
+
+def test_a_smoke_run_begins_anew_and_leaves_the_real_runs_alone(tmp_path: Path) -> None:
+    first = armada("run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0")
+    assert first.status == 0, first.err
+    again = armada("run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0")
+    assert "[1/3]" in again.err
+    assert "6, of which 0 done" in armada("check", "quickstart", "--runs", tmp_path).out
+
+
+def test_grids_stay_whole_and_overrides_count(tmp_path: Path) -> None:
+    done = armada(
+        *("run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0"),
+        *("--set", "methods.1.manifold=[cosine, euclid]", "--set", "methods.2.control=noise"),
+    )
+    assert done.status == 0, done.err
+    assert "4 trials (4 done)" in done.out
+
+
+def estimated(recipe: str, *overrides: str) -> dict:
+    environment = Environment(device="cuda")
+    return estimate.estimate(
+        make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment), environment
+    )
+
+
+def test_the_estimate_knows_the_cost_of_a_large_model() -> None:
+    found = estimated("llama8b_instruct")
+    assert found["trainings"] == 10 * (found["trainings"] // 10)
+    (student,) = found["students"].values()
+    assert student["size"]["parameters"] == pytest.approx(8.03e9, rel=0.01)
+    assert 16e9 < student["memory"] < 60e9  # the frozen weights alone have 16 GB in half precision
+    assert len(found["teachers"]) == 3
+    assert all(item["texts"] > 10_000 for item in found["teachers"].values())
+
+
+def test_four_bits_and_checkpointing_need_less_memory() -> None:
+    plain = estimated("llama8b_instruct")
+    small = estimated("llama8b_instruct", "student={name: llama-3.1-8b, gradient_checkpointing: true}")
+    assert next(iter(small["students"].values()))["memory"] < next(iter(plain["students"].values()))["memory"]
+
+
+def test_tokens_and_calls_follow_the_limit() -> None:
+    whole, part = estimated("bert6l_glue"), estimated("bert6l_glue", "limit={train: 100}")
+    assert part["tokens"] < whole["tokens"]
+    assert sum(item["texts"] for item in part["teachers"].values()) <= 800

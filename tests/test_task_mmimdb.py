@@ -1,0 +1,211 @@
+"""MM-IMDb: films from the released folder or features file, genres as 23 zeros and ones, and what is said of damaged ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import armada_task_mmimdb
+import numpy as np
+import pytest
+from armada_task_mmimdb.films import GENRES, MEANS
+
+from armada_cli import Environment, MissingPackage, UserError
+
+CARD = armada_task_mmimdb.armada_tasks()[0]
+FILMS = {
+    "0000001": {"plot": ["A ferry is late.", "A ferry is late, and nobody minds."], "genres": ["Comedy", "Drama", "News"]},
+    "0000002": {"plot": ["Snow falls\n on the vineyard."], "genres": ["Film-Noir"]},
+    "0000003": {"plot": ["A clock stops."], "genres": ["Short", "Drama"]},
+}
+SPLITS = {"train": ["0000002", "0000001"], "dev": ["0000003"], "test": ["0000003"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three films in the released layout."""
+    from PIL import Image
+
+    root = tmp_path / "mm-imdb"
+    (root / "dataset").mkdir(parents=True)
+    (root / "split.json").write_text(json.dumps(SPLITS))
+    for number, (name, record) in enumerate(FILMS.items()):
+        (root / "dataset" / f"{name}.json").write_text(json.dumps(record))
+        Image.new("RGB", (20, 32), (80 * number, 10, 200)).save(root / "dataset" / f"{name}.jpeg")
+    return root
+
+
+def make(environment: Environment, **options: Any) -> Any:
+    return CARD.load()(CARD.options(**options), environment)
+
+
+def test_plots_go_to_the_student_posters_to_the_teacher_and_genres_are_flags(folder):
+    task = make(Environment(data=folder.parent))
+    split = task.split("train")
+    assert split.texts == [("Snow falls on the vineyard.",), ("A ferry is late, and nobody minds.",)]
+    assert split.teacher_inputs == [folder / "dataset" / f"{name}.jpeg" for name in SPLITS["train"]]
+    assert [[task.labels()[place] for place, flag in enumerate(row) if flag] for row in split.labels] == [
+        ["Film-Noir"],
+        ["Drama", "Comedy"],
+    ]
+    assert len(task.labels()) == 23
+    assert task.kind == "multilabel"
+
+
+def test_which_plot_is_read_is_an_option(folder):
+    plots = {
+        plot: make(Environment(), path=str(folder), plot=plot).split("train").texts[1][0]
+        for plot in ("first", "longest", "all")
+    }
+    assert plots == {
+        "first": "A ferry is late.",
+        "longest": "A ferry is late, and nobody minds.",
+        "all": "A ferry is late. A ferry is late, and nobody minds.",
+    }
+
+
+def test_either_split_can_be_evaluated(folder):
+    (folder / "split.json").write_text(json.dumps({**SPLITS, "test": ["0000002"]}))
+    first = [make(Environment(), path=str(folder), split=name).split("validation").texts[0][0][:4] for name in ("test", "dev")]
+    assert first == ["Snow", "A cl"]
+
+
+def test_scores_are_micro_and_macro_f1_in_percent(folder):
+    task = make(Environment(), path=str(folder))
+    labels = [tuple(int(place in chosen) for place in range(23)) for chosen in ({0, 1}, {1})]
+    outputs = np.where(np.array(labels) > 0, 2.0, -2.0)
+    outputs[0, 0] = -1.0  # Drama is missed: 2 of 3 found, none too many
+    scores = task.score(outputs, labels)
+    assert task.metric == "micro_f1"
+    assert scores["micro_f1"] == pytest.approx(80)
+    assert scores["macro_f1"] == pytest.approx(100 / 23)
+    assert scores["weighted_f1"] == pytest.approx(200 / 3)
+    assert scores["samples_f1"] == pytest.approx((200 / 3 + 100) / 2)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: (root / "dataset/0000001.jpeg").unlink(), r"0000001\.jpeg: no such poster"),
+        (lambda root: (root / "dataset/0000001.json").unlink(), r"0000001\.json: no such file"),
+        (lambda root: (root / "dataset/0000001.json").write_text("{"), r"0000001\.json: no JSON"),
+        (lambda root: (root / "dataset/0000001.json").write_text('{"genres": ["Drama"]}'), r"0000001\.json: no plot in it"),
+        (lambda root: (root / "dataset/0000001.json").write_text('{"plot": ["x"]}'), r"0000001\.json: no genres in it"),
+        (lambda root: (root / "dataset/0000001.json").write_text('{"plot": ["x"], "genres": []}'), "the film has no genre"),
+        (lambda root: (root / "dataset/0000001.json").write_text('{"plot": [" "], "genres": ["Drama"]}'), "the plot is empty"),
+        (lambda root: (root / "split.json").write_text('{"dev": []}'), "no list of films under 'train'"),
+        (lambda root: (root / "split.json").unlink(), "holds no split.json"),
+    ],
+)
+def test_what_is_missing_is_one_line_with_the_file(break_it, message, folder):
+    break_it(folder)
+    with pytest.raises(UserError, match=message):
+        make(Environment(), path=str(folder)).split("train")
+
+
+def test_without_a_folder_the_release_is_a_download_and_a_wrong_folder_a_mistake(folder, tmp_path):
+    for environment in (Environment(), Environment(data=tmp_path / "empty")):
+        assert list(CARD.options().problems(environment)) == []
+        assert [line for line in CARD.options().downloads(environment) if line.startswith("mmimdb.tar.gz of http")]
+    assert list(CARD.options().downloads(Environment(data=folder.parent))) == []
+    wrong = CARD.options(path=str(tmp_path))
+    assert [line for line in wrong.problems(Environment()) if "holds no folder dataset; unpack" in line]
+    assert list(wrong.downloads(Environment())) == []
+    with pytest.raises(UserError, match="no folder is named"):
+        make(Environment()).split("train")
+
+
+def test_another_film_or_split_is_another_identity_and_another_place_is_not(folder):
+    def identity(**options: Any) -> Any:
+        return CARD.identity(CARD.options(**options), Environment(data=folder.parent))
+
+    before = identity()
+    assert identity(path=str(folder)) == before != identity(split="dev")
+    (folder / "dataset" / "0000003.json").write_text(json.dumps({**FILMS["0000003"], "plot": ["Another one, and longer."]}))
+    changed = identity()
+    (folder / "split.json").write_text(json.dumps({**SPLITS, "dev": []}))
+    assert len({json.dumps(value) for value in (before, changed, identity())}) == 3
+
+
+# ------------------------------------------------------------------------------------------------------- features file
+
+
+def write_hdf5(path: Path, names: list[str]) -> dict[str, Any]:
+    """A features file with the released names and types: films 2, 1 in train, 3 in dev. Returns the pictures, RGB."""
+    h5py = pytest.importorskip("h5py")
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 20, 3))
+    planes = pictures.transpose(0, 3, 1, 2)[:, ::-1] - np.array(MEANS)[None, :, None, None]
+    kind = np.dtype(
+        [("split", "S5"), ("source", "S8"), ("start", np.int64), ("stop", np.int64), ("available", bool), ("comment", "S1")]
+    )
+    bounds = {"train": (0, 2), "dev": (2, 3), "test": (2, 3)}
+    table = [(split.encode(), source, *ends, True, b".") for split, ends in bounds.items() for source in (b"images", b"genres")]
+    with h5py.File(path, "w") as file:
+        order = ["0000002", "0000001", "0000003"]
+        file["imdb_ids"] = np.array(order, dtype="S7")
+        file["images"] = planes.astype(np.int32)
+        file["genres"] = np.array([[int(name in FILMS[key]["genres"]) for name in names] for key in order], np.int32)
+        file["genres"].attrs["target_names"] = json.dumps(names)
+        file.attrs["split"] = np.array(table, dtype=kind)
+    return dict(zip(order, pictures, strict=True))
+
+
+def test_the_features_file_gives_split_genres_and_posters_and_the_folder_the_plots(folder, tmp_path):
+    from PIL import Image
+
+    pictures = write_hdf5(tmp_path / "multimodal_imdb.hdf5", sorted(GENRES))
+    plain = make(Environment(), path=str(folder)).split("train")
+    for path in (folder / "dataset").glob("*.jpeg"):
+        path.unlink()
+    (folder / "split.json").unlink()
+    runs = Environment(runs=tmp_path / "runs")
+    options = {"path": str(folder), "hdf5": str(tmp_path / "multimodal_imdb.hdf5")}
+    assert list(CARD.options(**options).problems(runs)) == []
+    split = make(runs, **options).split("train")
+    assert (split.texts, split.labels) == (plain.texts, plain.labels)
+    for path, name in zip(split.teacher_inputs, SPLITS["train"], strict=True):
+        # The release rounded towards zero what it stored as whole numbers.
+        assert np.abs(np.asarray(Image.open(path)).astype(int) - pictures[name]).max() <= 1
+    stamps = [path.stat().st_mtime_ns for path in split.teacher_inputs]
+    assert [path.stat().st_mtime_ns for path in make(runs, **options).split("train").teacher_inputs] == stamps
+
+
+def test_another_hdf5_file_is_refused_in_one_line(folder, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    other = tmp_path / "other.hdf5"
+    with h5py.File(other, "w") as file:
+        file["numbers"] = [1, 2]
+    with pytest.raises(UserError, match="not the released features file"):
+        make(Environment(runs=tmp_path), path=str(folder), hdf5=str(other)).split("train")
+    other.write_text("no HDF5 at all")
+    with pytest.raises(UserError, match="cannot be read as HDF5"):
+        make(Environment(runs=tmp_path), path=str(folder), hdf5=str(other)).split("train")
+    write_hdf5(other, [*GENRES[:-1], "News"])
+    with pytest.raises(UserError, match="its genres are"):
+        make(Environment(runs=tmp_path), path=str(folder), hdf5=str(other)).split("train")
+
+
+def test_a_missing_h5py_names_the_extra(folder, tmp_path, monkeypatch):
+    from armada_task_mmimdb import films
+
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(MissingPackage) as caught:
+        films.read_hdf5(tmp_path / "x.hdf5", folder, "train", tmp_path)
+    assert "armada-cli[hdf5]" in caught.value.hint
+
+
+# ---------------------------------------------------------------------------------------------------------------- smoke
+
+
+def test_smoke_needs_no_data(tmp_path):
+    from PIL import Image
+
+    options = CARD.options().smoke(tmp_path)
+    assert CARD.options().smoke(tmp_path) == options
+    task = CARD.load()(options, Environment(offline=True))
+    training, evaluated = task.split("train"), task.split("validation")
+    assert (len(training), len(evaluated)) == (16, 4)
+    assert all(any(row[place] for row in training.labels) for place in range(23))
+    with Image.open(training.teacher_inputs[0]) as poster:
+        assert poster.size == (40, 64)
