@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from armada_cli.files import disk_error, read_json
+
+LOCK = ".lock"
 
 
 class Runs:
@@ -67,18 +70,64 @@ class Runs:
 
     @contextlib.contextmanager
     def lock(self, trial_id: str) -> Iterator[None]:
-        """Hold a trial's lock; waits while another process works on it. The kernel frees it when its holder dies."""
+        """Hold a trial's lock; waits while another process works on it. The kernel frees it when its holder dies.
+
+        Raises:
+            UserError: its folder cannot be written.
+        """
+        with self._lock_file(trial_id) as stream:
+            while not _locked(stream):
+                time.sleep(0.2)
+            yield
+
+    def sweep(self, trial_id: str) -> None:
+        """Remove what a killed process left in a trial's folder: halves of files and folders, and what a finished trial no
+        longer needs. A trial that another process works on is left alone.
+
+        Raises:
+            UserError: its folder cannot be written.
+        """
+        folder = self.trial(trial_id)
+        if not folder.is_dir():
+            return
+        with self._lock_file(trial_id) as stream:
+            if not _locked(stream):
+                return
+            for half in (*folder.glob(".*"), *folder.glob("checkpoint/.*")):
+                if half != folder / LOCK:
+                    _remove(half)
+            if self.result(trial_id) is not None:
+                self.drop_progress(trial_id)
+
+    def drop_progress(self, trial_id: str) -> None:
+        """Remove what a trial needed only to go on: its checkpoints and the answers it had noted."""
+        folder = self.trial(trial_id)
+        _remove(folder / "checkpoint")
+        for notes in folder.glob("answers*.part"):
+            _remove(notes)
+
+    def _lock_file(self, trial_id: str) -> TextIO:
         folder = self.trial(trial_id)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stream = (folder / ".lock").open("w")
+            return (folder / LOCK).open("w")
         except OSError as error:
             raise disk_error(folder, error) from error
-        with stream:
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(0.2)
-            yield
+
+
+def _locked(stream: TextIO) -> bool:
+    """Take the lock, unless somebody has it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; one that cannot be removed does no harm where it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -14,6 +14,8 @@ import pytest
 from distributions import write_distribution
 from running import by_method, ended, nobody_left, recorded, results, start, train, wait_until, workers
 
+from armada_cli.runs import Runs
+
 ARMS = "[undistilled, {name: armada, manifold: euclid, hidden: 48, beta: 0.1}]"
 LONG = "{epochs: 6, batch_size: 8, lr: 3e-3, log_every: 2, max_length: 32}"
 
@@ -39,7 +41,7 @@ def kill(recipe: Path, runs: Path, moment: Callable[[], bool]) -> bool:
     """Start the run, kill its parent at the moment given, and see that no worker outlives it. False when it ended before."""
     process = start("run", recipe, "--runs", runs, "--workers", "1")
     caught = wait_until(moment, process)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # nothing, if it ended of its own accord in the meantime
     process.communicate()
     assert nobody_left(process.pid), "a worker outlived the run"
     return caught
@@ -94,6 +96,30 @@ def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(recipe, tmp_path):
     assert train(path, runs).status == 0
     assert results(runs) == expected
     assert _left_behind(runs) == []
+
+
+def test_what_a_killed_process_left_is_swept_unless_somebody_works_on_it(recipe, tmp_path):
+    """A process dies between writing and renaming, or between the result and dropping the checkpoint."""
+    path, runs = recipe(methods="[undistilled]", seeds="[0, 1]"), tmp_path / "runs"
+    train(path, runs)
+    before = results(runs)
+    one, other = sorted(item for item in (runs / "trials").iterdir())
+    for folder in (one, other):
+        (folder / ".timings.json.x1y2z3").write_text("{", encoding="utf-8")
+        (folder / ".student.old").mkdir()
+        (folder / "checkpoint" / ".step-4.new").mkdir(parents=True)
+        (folder / "checkpoint" / "step-3").mkdir()
+        (folder / "answers.part").write_text("{}", encoding="utf-8")
+    with Runs(runs).lock(other.name):
+        assert train(path, runs).status == 0
+    assert sorted(item.name for item in one.iterdir()) == [
+        ".lock", "log.jsonl", "result.json", "spec.json", "student", "timings.json"
+    ]  # fmt: skip
+    assert (other / "checkpoint" / ".step-4.new").is_dir()
+    assert (other / ".timings.json.x1y2z3").is_file()
+    assert train(path, runs).status == 0
+    assert _left_behind(runs) == []
+    assert results(runs) == before
 
 
 def _left_behind(runs: Path) -> list[str]:

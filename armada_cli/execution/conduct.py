@@ -64,6 +64,8 @@ class Conduct:
         if self.leads:
             write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
             write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
+            for trial in self.plan.everything:
+                self.runs.sweep(trial.id)
         for trial in self.plan.everything:
             self._note_result(trial)
         todo = [trial for trial in self.plan.everything if self.status.get(trial.id, ("", ""))[0] != "done"]

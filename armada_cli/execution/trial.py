@@ -178,9 +178,7 @@ class _Trial:
         wall, processor = time.perf_counter() - started, time.process_time() - cpu
         write_json(self.folder / "timings.json", {"wall": wall, "cpu": processor, "stages": dict(stages), **more})
         write_json(self.folder / "result.json", dict(result))
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
-        for notes in self.folder.glob("answers*.part"):
-            notes.unlink(missing_ok=True)
+        self.runs.drop_progress(self.spec["id"])
 
     # ------------------------------------------------------------------------------------------------------- pieces
 
@@ -276,13 +274,24 @@ class _Trial:
 
     def _dependency_outputs(self, role: str, problem: Problem, split: Split) -> Tensor:
         """Logits [rows, c] of a finished trial's student on this trial's training split; computed once and kept beside it."""
-        other = self.runs.trial(self.spec["depends"][role])
+        other = self.spec["depends"][role]
         key = fingerprint([list(map(list, split.texts)), self.train.max_length])
-        path = other / f"outputs-{key}.safetensors"
-        if path.is_file():
-            return load_file(path)["logits"]
+        path = self.runs.trial(other) / f"outputs-{key}.safetensors"
+        with self.runs.lock(other):  # several trials may build on it, side by side
+            if path.is_file():
+                return load_file(path)["logits"]
+            logits = self._outputs_of(other, problem, split)
+            temporary = path.with_name(f".{path.name}")
+            try:
+                save_file({"logits": logits}, temporary)
+                os.replace(temporary, path)
+            except OSError as error:
+                raise disk_error(path, error) from error
+        return logits
+
+    def _outputs_of(self, trial: str, problem: Problem, split: Split) -> Tensor:
         self.progress("text teacher", 0, 1, "")
-        student, model = self._finished(self.spec["depends"][role], problem)
+        student, model = self._finished(trial, problem)
         encoded = encode(student, problem, split)
         logits = torch.empty(len(split), problem.outputs)
         with torch.no_grad():
@@ -290,12 +299,6 @@ class _Trial:
                 rows = range(start, min(start + 32, len(split)))
                 inputs = {k: v.to(self.accelerator.device) for k, v in student.pad([encoded.rows[r] for r in rows]).items()}
                 logits[start : rows.stop] = student.forward(model, inputs).logits.float().cpu()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            save_file({"logits": logits}, temporary)
-            os.replace(temporary, path)
-        except OSError as error:
-            raise disk_error(path, error) from error
         return logits
 
     def _finished(self, trial: str, problem: Problem | None = None) -> tuple[Student, torch.nn.Module]:
