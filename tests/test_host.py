@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -495,6 +496,40 @@ def test_another_version_of_a_plugin_makes_another_trial(host: FreshEnvironment,
             assert done(host, finished) == "2, of which 1 done and 0 begun", name
     finally:
         host.install(*(wheel(tmp_path, name) for name in ("armada-teacher-rhyme", "armada-loss-city")))
+
+
+def test_vectors_of_another_version_are_used_and_the_table_says_so(
+    host: FreshEnvironment, finished: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    sentence = (
+        "vectors of teacher 'rhyme' are from armada-teacher-rhyme 1.0, and armada-teacher-rhyme 1.1 is installed: its card says "
+        "the same revision, so they are used as they are (`armada features prune --teacher rhyme` drops them)"
+    )
+
+    def run() -> tuple[str, list[str]]:
+        status, output, errors = host.armada(folder, "run", "verse.yaml", "--workers", "0", ARMADA_DISABLE=ALL_BROKEN)
+        assert status == 0, errors
+        return output, [line for line in errors.splitlines() if "vectors of teacher" in line]
+
+    def makers() -> list[str]:
+        return json.loads(host.armada(folder, "features", "list", "--json", ARMADA_DISABLE=ALL_BROKEN)[1])[0]["makers"]
+
+    try:
+        host.install(wheel(tmp_path, "armada-teacher-rhyme", "1.1"))
+        output, said = run()
+        assert said == [f"armada: {sentence}"]
+        assert sentence in " ".join(output.split())
+        assert makers() == ["armada-teacher-rhyme 1.0"]
+        host.armada(folder, "features", "prune", "--teacher", "rhyme", "--yes", ARMADA_DISABLE=ALL_BROKEN)
+        for result in folder.glob("runs/trials/*/result.json"):
+            result.unlink()
+        output, said = run()
+        assert said == []
+        assert "vectors of teacher" not in output
+        assert makers() == ["armada-teacher-rhyme 1.1"]
+    finally:
+        host.install(wheel(tmp_path, "armada-teacher-rhyme"))
 
 
 def test_a_run_whose_plugins_were_removed_names_them_and_its_report_still_prints(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from running import by_method, results, train
+from running import by_method, ended, results, start, train
+
+from armada_cli import catalog
+from armada_cli.features.prepare import load_prepared
 
 METHODS = "[undistilled, {name: armada, hidden: 48, beta: 0.1}]"
 
@@ -25,10 +31,10 @@ def calm(tiny_student, tmp_path) -> Path:
     return folder
 
 
-def launch(path: Path, runs: Path) -> subprocess.CompletedProcess[str]:
+def launch(path: Path, runs: Path, *verbs: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
     return subprocess.run(
-        [*command, "-m", "armada_cli.main", "run", str(path), "--runs", str(runs)],
+        [*command, "-m", "armada_cli.main", *(verbs or ("run",)), str(path), "--runs", str(runs)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -69,3 +75,21 @@ def test_two_processes_agree_that_a_loss_is_not_finite(recipe, tmp_path):
     assert done.returncode != 0
     assert "the loss became nan at step 2 of 12" in done.stderr
     assert len(results(tmp_path / "runs")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("teacher", ["stable-diffusion", "midjourney", "modelscope-video", "speecht5"])
+def test_two_processes_extract_into_one_store(recipe, tmp_path, teacher):
+    """Each asks the teacher for its share; together they ask for every text once, and the vectors are those of one process."""
+    options = catalog.current().find("teacher", teacher).component.options().smoke(tmp_path)
+    lines = {"teacher": json.dumps({"name": teacher, **dataclasses.asdict(options)}), "limit": "{train: 24}"}
+    path = recipe(**lines, features="{reduce: none}", methods="[{name: armada, hidden: 48}]")
+    done = launch(path, tmp_path / "two", "features", "build")
+    assert done.returncode == 0, done.stderr
+    said = [int(count) for count in re.findall(r"texts, (\d+) new", done.stdout)]
+    assert (len(said), sum(said)) == (2, 24)
+    assert min(said) > 0, "one process did all"
+    assert ended(start("features", "build", path, "--runs", tmp_path / "one")).status == 0
+    (two,), (one,) = ([*(tmp_path / name / "features").glob("*.safetensors")] for name in ("two", "one"))
+    assert two.name == one.name
+    np.testing.assert_array_equal(load_prepared(two), load_prepared(one))

@@ -59,6 +59,7 @@ def list_(environment: Environment, as_json: bool) -> None:
                 "width": entry.width,
                 "bytes": entry.size,
                 "updated": _when(entry),
+                "makers": list(entry.makers),
                 "description": entry.identity,
             }
             for entry in entries
@@ -108,6 +109,8 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
             f"{job.teacher.title} on {job.task.title}: {len(set(inputs))} texts, {new} new{rate}; "
             f"h_t [{prepared.rows}, {prepared.width}]{kept}, {prepared.path}"
         )
+        if note := prepared.note(job.teacher.registered):
+            click.echo(f"armada: {note}", err=True)
 
 
 @command.command("verify")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -109,6 +110,7 @@ class Conduct:
         from armada_cli.features.prepare import Prepared, represent
 
         made: dict[str, Prepared] = {}
+        notes: dict[str, str | None] = {}
         specs = []
         for trial in todo:
             spec = trial.spec()
@@ -119,8 +121,13 @@ class Conduct:
                     made[job.key], _ = represent(
                         job.teacher.registered, job.teacher.options, self.environment, split.teacher_inputs, job.features
                     )
+                    note = made[job.key].note(job.teacher.registered)
+                    if note and self.leads and note not in notes.values():
+                        print(f"armada: {note}", file=sys.stderr)
+                    notes[job.key] = note
             if trial.features is not None:
                 spec["features"] = [made[job.key].key for job in jobs]
+                spec["notes"] = [note for job in jobs if (note := notes[job.key])]
                 if trial.features.apart:
                     spec["parts"] = [made[job.key].width for job in jobs]
             specs.append(spec)
@@ -129,6 +136,7 @@ class Conduct:
     def _trials(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         titles = {spec["id"]: spec["title"] for spec in specs}
         with display.show(titles, 0) if self.leads else _silent(titles) as shown:
+            shown.warned.update(note for spec in specs for note in spec.get("notes", ()))  # said with the features
 
             def tell(event: Event) -> None:
                 shown.tell(event)

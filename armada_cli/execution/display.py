@@ -13,7 +13,8 @@ from armada_cli.features.progress import duration
 
 
 class Display:
-    """Plain lines on standard error: every trial that ends, with its score and the time that is left."""
+    """Plain lines on standard error: every trial that ends, with its score and the time that is left. A warning that many
+    trials give is shown once; the report counts them."""
 
     def __init__(self, titles: Mapping[str, str], done: int) -> None:
         self.titles = titles
@@ -21,6 +22,7 @@ class Display:
         self.before = done
         self.start = time.monotonic()
         self.part: dict[str, float] = {}
+        self.warned: set[str] = set()
 
     def tell(self, event: Event) -> None:
         """Take note of an event and show it."""
@@ -40,7 +42,9 @@ class Display:
         metric = result.get("metric", "score")
         score = result.get("scores", {}).get(metric)
         lines = [f"{title}: {metric} {score:.1f}" if score is not None else f"{title}: done"]
-        lines += [f"  warning: {warning}" for warning in result.get("warnings", [])]
+        new = [warning for warning in result.get("warnings", []) if warning not in self.warned]
+        self.warned.update(new)
+        lines += [f"  warning: {warning}" for warning in new]
         return "\n".join(lines)
 
     def remaining(self) -> str:

@@ -124,7 +124,11 @@ class _Trial:
             "precision": self.train.precision,
             "terms": scales.summary(records),
             "plugins": self.spec.get("plugins", {}),
-            "warnings": [*getattr(task, "notes", ()), *scales.warnings(records, self._weights())],
+            "warnings": [
+                *getattr(task, "notes", ()),
+                *self.spec.get("notes", ()),
+                *scales.warnings(records, self._weights()),
+            ],
         }
         if with_log:
             self.progress("export", 0, 1, "")
@@ -138,7 +142,7 @@ class _Trial:
         """Scores the student of another trial on this one's task."""
         trained = self.spec["depends"][EVALUATED]
         task, split = self._task(), self._split("validation")
-        other = self.runs.result(trained)
+        other = self.runs.result(trained) or {}
         student, model = self._finished(trained)
         seconds = time.perf_counter()
         evaluation = generation.evaluate(
@@ -159,11 +163,11 @@ class _Trial:
             "scores": evaluation.scores,
             "by_seed": {str(seed): value for seed, value in evaluation.by_seed.items()} if several else None,
             "trained": trained,
-            "parameters": (other or {}).get("parameters"),
+            "parameters": other.get("parameters"),
             "rows": {"validation": len(split)},
             "precision": self.train.precision,
             "plugins": self.spec.get("plugins", {}),
-            "warnings": [*getattr(task, "notes", ())],
+            "warnings": [*getattr(task, "notes", ()), *other.get("warnings", ())],
         }
         if self.accelerator.is_main_process:
             generation.save_answers(self.folder / "answers.jsonl", evaluation, split)

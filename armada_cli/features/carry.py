@@ -1,7 +1,8 @@
 """Vectors in one safetensors file, to make them on another machine, or to buy them from an API once.
 
 For each teacher identity with key K the file has the tensors ``K.vectors`` (float32 [n, width]) and ``K.inputs`` (uint8
-[n, 32], the SHA-256 of each input), and in its metadata the identity as JSON under ``K`` and a digest under ``K.digest``.
+[n, 32], the SHA-256 of each input), and in its metadata the identity as JSON under ``K``, who
+computed them under ``K.makers`` and a digest under ``K.digest``.
 No text travels: the receiving side knows its own.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from armada_cli.contracts import canonical
 from armada_cli.errors import UserError
 from armada_cli.features.prepare import read_tensors, write_tensors
-from armada_cli.features.store import FeatureStore, identity_key
+from armada_cli.features.store import FeatureStore, identity_key, read_makers, write_makers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +59,7 @@ def export_vectors(store: FeatureStore, keys: Sequence[str], path: Path) -> list
         tensors[f"{key}.vectors"] = np.ascontiguousarray(vectors[found])
         tensors[f"{key}.inputs"] = np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), 32)
         metadata[key] = canonical(identity)
+        metadata[f"{key}.makers"] = write_makers(store.makers(key))
         metadata[f"{key}.digest"] = _digest(tensors[f"{key}.inputs"], tensors[f"{key}.vectors"])
         carried.append(Carried(key, str(identity.get("name", "?")), len(hashes), vectors.shape[1]))
     if not carried:
@@ -92,7 +94,7 @@ def import_vectors(store: FeatureStore, path: Path) -> list[Carried]:
         new = 0
         for start in range(0, len(hashes), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
-            new += store.put(identities[key], hashes[part], vectors[part])
+            new += store.put(identities[key], hashes[part], vectors[part], read_makers(metadata.get(f"{key}.makers")))
         carried.append(Carried(key, str(identities[key]["name"]), len(hashes), vectors.shape[1], new))
     return carried
 

@@ -14,7 +14,7 @@ from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, 
 from armada_cli.errors import UserError
 from armada_cli.features.claims import Claims
 from armada_cli.features.progress import Progress, show_progress
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes, teacher_identity
+from armada_cli.features.store import FeatureStore, identity_key, input_hashes, maker, teacher_identity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +107,7 @@ def extract(
                     if mine:
                         vectors, answered = call([values[item] for item in mine])
                         if vectors is not None:
-                            new += store.put(identity, [mine[row] for row in answered], vectors)
+                            new += store.put(identity, [mine[row] for row in answered], vectors, [maker(teacher)])
                 finally:
                     claims.release()
                 bar.advance(len(batch), computed=len(mine))

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Component, Environment, TeacherInput, canonical, fingerprint
 from armada_cli.errors import UserError
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes, teacher_identity
+from armada_cli.features.store import (
+    FeatureStore,
+    identity_key,
+    input_hashes,
+    maker,
+    read_makers,
+    teacher_identity,
+    write_makers,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +51,7 @@ class Prepared:
         path: the file, for `load_prepared`; key: its content address (`prepared_key`).
         width: width of h_t; rows: number of rows; reduction: ``pca``, ``gaussian`` or ``none``.
         explained: share of the variance that PCA kept, None otherwise.
+        makers: the distributions with their versions that computed the vectors (`FeatureStore.makers`).
     """
 
     path: Path
@@ -51,6 +60,18 @@ class Prepared:
     rows: int = 0
     reduction: str = ""
     explained: float | None = None
+    makers: tuple[str, ...] = ()
+
+    def note(self, teacher: Component | Registered) -> str | None:
+        """A sentence for the user when another version of the teacher's plugin computed the vectors, in part or all."""
+        others = [item for item in self.makers if item != maker(teacher)]
+        if not others:
+            return None
+        name = teacher.name
+        return (
+            f"vectors of teacher {name!r} are from {' and '.join(others)}, and {maker(teacher)} is installed: its card says "
+            f"the same revision, so they are used as they are (`armada features prune --teacher {name}` drops them)"
+        )
 
 
 def prepared_key(identity: str | dict[str, Any], inputs: Sequence[TeacherInput], spec: Features) -> str:
@@ -174,10 +195,11 @@ def prepare(
         "explained": "" if reduction.explained is None else repr(reduction.explained),
         "spec": canonical(dataclasses.asdict(spec)),
         "teacher": canonical(store.identity(key)),
+        "makers": write_makers(makers := store.makers(key)),
         "digest": _digest(reduction.features),
     }
     write_tensors(path, tensors, metadata)
-    return Prepared(path, name, reduction.features.shape[1], len(hashes), reduction.kind, reduction.explained)
+    return Prepared(path, name, reduction.features.shape[1], len(hashes), reduction.kind, reduction.explained, makers)
 
 
 def _lacking(missing: int, total: int) -> str:
@@ -193,7 +215,8 @@ def _reuse(path: Path) -> Prepared | None:
     except UserError:
         return None
     explained = float(metadata["explained"]) if metadata.get("explained") else None
-    return Prepared(path, path.stem, features.shape[1], len(features), metadata.get("reduction", ""), explained)
+    makers = read_makers(metadata.get("makers"))
+    return Prepared(path, path.stem, features.shape[1], len(features), metadata.get("reduction", ""), explained, makers)
 
 
 def load_prepared(path: Path) -> np.ndarray:

@@ -55,6 +55,9 @@ CREATE TABLE vectors (
 );
 """
 
+MAKERS = "CREATE TABLE IF NOT EXISTS makers (teacher INTEGER NOT NULL, maker TEXT NOT NULL, UNIQUE (teacher, maker))"
+"""Not in the schema, so that a store from before it is still read."""
+
 
 class WidthMismatch(UserError):
     """A teacher's vectors have one width for ever; these have another."""
@@ -68,6 +71,7 @@ class Entry:
         key: fingerprint of the identity; teacher: its name; identity: all of it.
         rows: vectors stored; width: numbers in each, None before the first.
         size: bytes of the vectors; updated: seconds since the epoch of the last batch.
+        makers: the distributions with their versions that computed them.
     """
 
     key: str
@@ -77,6 +81,26 @@ class Entry:
     width: int | None
     size: int
     updated: float
+    makers: tuple[str, ...] = ()
+
+
+def maker(teacher: Component | Registered) -> str:
+    """Who computes a teacher's vectors, ``distribution version``; empty for a card whose plugin is not known."""
+    return "" if isinstance(teacher, Component) else f"{teacher.distribution} {teacher.version}"
+
+
+def write_makers(makers: Iterable[str]) -> str:
+    """Makers as a file's metadata has them."""
+    return json.dumps(list(makers))
+
+
+def read_makers(text: str | None) -> tuple[str, ...]:
+    """What `write_makers` wrote; none where there is nothing, or nothing that it wrote."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return ()
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
 
 
 def teacher_identity(teacher: Component | Registered, options: Any, environment: Environment) -> dict[str, Any]:
@@ -212,6 +236,7 @@ class FeatureStore:
         if not self.read_only:
             self._journal(connection)
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(MAKERS)
 
     @staticmethod
     def _journal(connection: sqlite3.Connection) -> None:
@@ -300,7 +325,18 @@ class FeatureStore:
                 "SELECT i.key, i.teacher, i.identity, count(v.id), i.width, coalesce(sum(length(v.vector)), 0), i.updated "
                 "FROM identities i LEFT JOIN vectors v ON v.teacher = i.id GROUP BY i.id ORDER BY i.teacher, i.updated"
             ).fetchall()
-        return [Entry(key, teacher, json.loads(text), *rest) for key, teacher, text, *rest in rows]
+        return [
+            Entry(key, teacher, json.loads(text), count, width, size, updated, self.makers(key))
+            for key, teacher, text, count, width, size, updated in rows
+        ]
+
+    def makers(self, key: str) -> tuple[str, ...]:
+        """Which versions of which distributions computed this identity's vectors, as `put` was told."""
+        with self._use() as connection:
+            if connection is None or not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'makers'").fetchone():
+                return ()
+            query = "SELECT maker FROM makers m JOIN identities i ON i.id = m.teacher WHERE i.key = ? ORDER BY maker"
+            return tuple(row[0] for row in connection.execute(query, (key,)))
 
     def hashes(self, key: str) -> list[bytes]:
         """The inputs that have a vector, in a fixed order."""
@@ -313,12 +349,13 @@ class FeatureStore:
 
     # -------------------------------------------------------------------------------------------------- writing
 
-    def put(self, identity: Mapping[str, Any], hashes: Sequence[bytes], vectors: np.ndarray) -> int:
+    def put(self, identity: Mapping[str, Any], hashes: Sequence[bytes], vectors: np.ndarray, makers: Iterable[str] = ()) -> int:
         """Store one batch in one transaction, on the disk when this returns. An input that is there already keeps its vector.
 
         Args:
             identity: the teacher's whole identity.
             hashes: n input hashes; vectors: float32 [n, width], finite.
+            makers: which distributions, in which versions, computed them.
 
         Returns:
             The number of new rows.
@@ -356,6 +393,9 @@ class FeatureStore:
                     ),
                 )
                 new = connection.total_changes - before
+                if new:
+                    rows_of_makers = ((number, item) for item in makers if item)
+                    connection.executemany("INSERT OR IGNORE INTO makers (teacher, maker) VALUES (?, ?)", rows_of_makers)
                 connection.execute("UPDATE identities SET width = ?, updated = ? WHERE id = ?", (width, time.time(), number))
         return new
 
@@ -369,6 +409,7 @@ class FeatureStore:
                 if hashes is None:
                     connection.execute("DELETE FROM vectors WHERE teacher = ?", (teacher[0],))
                     removed = connection.total_changes - before
+                    connection.execute("DELETE FROM makers WHERE teacher = ?", (teacher[0],))
                     connection.execute("DELETE FROM identities WHERE id = ?", (teacher[0],))
                 else:
                     for part in _parts(list(hashes), KEYS_PER_QUERY):
