@@ -595,6 +595,8 @@ class Setup:
         device: where modules go.
         own_pooler: whether the student's pooled output went through a layer F~_s of its own.
         parts: widths of the teachers' parts of h_t where several are kept apart; empty for one teacher.
+        gather: [n, ...] -> the rows of all processes that train together, for a term that is no mean over rows; the rows
+            themselves where one process trains.
     """
 
     problem: Problem
@@ -612,6 +614,7 @@ class Setup:
     device: Any = "cpu"
     own_pooler: bool = True
     parts: tuple[int, ...] = ()
+    gather: Callable[[Tensor], Tensor] = lambda rows: rows
 
 
 class Method(ABC):

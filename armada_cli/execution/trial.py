@@ -32,6 +32,7 @@ from armada_cli.settings import Train
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
 from armada_cli.training.loop import Encoded, Loop, learning_rate, read_log, scored
+from armada_cli.training.processes import gather_rows
 from armada_cli.training.seeds import drawn_from, stream
 
 Progress = Callable[[str, int, int, str], None]
@@ -258,6 +259,7 @@ class _Trial:
             device=device,
             own_pooler=student.own_pooler,
             parts=tuple(self.spec.get("parts") or ()),
+            gather=gather_rows,
         )
         return made(registered, options, setup)
 

@@ -146,7 +146,9 @@ class Armada(Method):
         assert batch.features is not None
         h_t = batch.features
         if options.noise:
-            generator = torch.Generator().manual_seed(stream(self.setup.seed, f"noise of step {batch.step}"))
+            # Named by a row, since micro-batches and processes share a step.
+            name = f"noise of step {batch.step} from row {int(batch.rows[0])}"
+            generator = torch.Generator().manual_seed(stream(self.setup.seed, name))
             h_t = h_t + options.noise * torch.randn(h_t.shape, generator=generator).to(h_t.device)
         aligned = self.align(h_t)
         p_s, aux_s = self.heads(self._pooled(batch, output))
@@ -154,16 +156,21 @@ class Armada(Method):
         if self.trained:
             loss = self.aligner_loss(aligned, h_t, batch.labels)
             if options.aligner_manifold:
-                loss = loss + options.beta * _mean([self.manifold(t.p, p_s.detach()) for t in aligned])
+                loss = loss + options.beta * self._manifold(aligned, p_s.detach())
             (batch.share * loss).backward()
 
         aligned = [t.detached() for t in aligned]
-        manifold = Term("manifold", options.beta, _mean([self.manifold(t.p, p_s) for t in aligned]))
+        manifold = Term("manifold", options.beta, self._manifold(aligned, p_s))
         if self.reconstructs:
             found = self._generation_terms(output, aux_s, h_t)
         else:
             found = self._output_terms(batch, output, aux_s, aligned)
         return [term for term in [*found, manifold] if term.weight]
+
+    def _manifold(self, aligned: list[AlignerOutput], p_s: Tensor) -> Tensor:
+        """L_manifold (Eq. 3, 4 or 5) over the whole batch, wherever its rows are."""
+        p_s = self.setup.gather(p_s)
+        return _mean([self.manifold(self.setup.gather(t.p), p_s) for t in aligned])
 
     def _output_terms(self, batch: Batch, output: StudentOutput, aux_s: Tensor, aligned: list[AlignerOutput]) -> list[Term]:
         """L_s1 (Eq. 2) and gamma L_s2, the same on the auxiliary outputs."""
