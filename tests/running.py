@@ -79,11 +79,13 @@ def recorded(runs: Path, name: str = "tiny") -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------------------- processes
 
 
-def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    """The command in a process group of its own, as a shell starts it."""
+def start(*arguments: str | Path, processes: int = 1, **environment: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own, as a shell starts it. Several processes come from torch's launcher, which is
+    what `accelerate launch` starts them with on several GPUs; with `--cpu` that starts one, whatever it is asked for."""
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("ARMADA_", "_ARMADA"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "armada_cli.main", *map(str, arguments)],
+        [sys.executable, *several, "-m", "armada_cli.main", *map(str, arguments)],
         env={**keep, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,20 +1,16 @@
-"""One trial in several processes, as `accelerate launch` starts them on several GPUs: through torch's launcher, which is called
-here itself, since with `--cpu` accelerate starts one process whatever it is asked for."""
+"""One trial in several processes, as `accelerate launch` starts them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import by_method, ended, results, start, train
+from running import Ended, by_method, ended, results, start, train, wait_until
 from test_run_generation import instruct, llama, mirror  # noqa: F401  (fixtures)
 
 from armada_cli import catalog
@@ -33,16 +29,8 @@ def calm(tiny_student, tmp_path) -> Path:
     return folder
 
 
-def launch(path: Path, runs: Path, *verbs: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.run(
-        [*command, "-m", "armada_cli.main", *(verbs or ("run",)), str(path), "--runs", str(runs)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
+def launch(path: Path, runs: Path, *verbs: str) -> Ended:
+    return ended(start(*(verbs or ("run",)), path, "--runs", runs, processes=2))
 
 
 def losses(folder: Path) -> list[float]:
@@ -59,8 +47,8 @@ def test_two_processes_train_as_one_does(recipe, calm, tmp_path):
         train="{epochs: 2, batch_size: 16, lr: 1e-3, log_every: 1, max_length: 32, precision: float32}",
     )
     done = launch(path, tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run tiny: 2 trials (2 done)") == 1  # the first process alone speaks
+    assert done.status == 0, done.err
+    assert done.out.count("run tiny: 2 trials (2 done)") == 1  # the first process alone speaks
     assert train(path, tmp_path / "one").status == 0
     two, one = by_method(tmp_path / "two"), by_method(tmp_path / "one")
     assert set(two) == set(one)
@@ -71,11 +59,24 @@ def test_two_processes_train_as_one_does(recipe, calm, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_that_were_ended_go_on_to_the_same_bytes(recipe, tmp_path):
+    path = recipe(methods=METHODS, train="{epochs: 8, batch_size: 8, lr: 1e-3, log_every: 1, max_length: 32}")
+    assert launch(path, tmp_path / "whole").status == 0
+    process = start("run", path, "--runs", tmp_path / "runs", processes=2)
+    assert wait_until(lambda: sum(len(losses(log.parent)) for log in tmp_path.glob("runs/trials/*/log.jsonl")) > 30, process)
+    process.terminate()
+    assert ended(process).status != 0
+    assert len(results(tmp_path / "runs")) < 2
+    assert launch(path, tmp_path / "runs").status == 0
+    assert results(tmp_path / "runs") == results(tmp_path / "whole")
+
+
+@pytest.mark.slow
 def test_two_processes_agree_that_a_loss_is_not_finite(recipe, tmp_path):
     wild = "{name: undistilled, as: wild, train: {lr: 1.0e+30, warmup: 0, schedule: constant}}"
     done = launch(recipe(methods=f"[{wild}, parameter-matched]"), tmp_path / "runs")
-    assert done.returncode != 0
-    assert "the loss became nan at step 2 of 12" in done.stderr
+    assert done.status != 0
+    assert "the loss became nan at step 2 of 12" in done.err
     assert len(results(tmp_path / "runs")) == 1
 
 
@@ -87,8 +88,8 @@ def test_two_processes_extract_into_one_store(recipe, tmp_path, teacher):
     lines = {"teacher": json.dumps({"name": teacher, **dataclasses.asdict(options)}), "limit": "{train: 24}"}
     path = recipe(**lines, features="{reduce: none}", methods="[{name: armada, hidden: 48}]")
     done = launch(path, tmp_path / "two", "features", "build")
-    assert done.returncode == 0, done.stderr
-    said = [int(count) for count in re.findall(r"texts, (\d+) new", done.stdout)]
+    assert done.status == 0, done.err
+    said = [int(count) for count in re.findall(r"texts, (\d+) new", done.out)]
     assert (len(said), sum(said)) == (2, 24)
     assert min(said) > 0, "one process did all"
     assert ended(start("features", "build", path, "--runs", tmp_path / "one")).status == 0
@@ -107,7 +108,7 @@ def test_two_processes_train_and_ask_a_decoder(instruct, llama, tmp_path):  # no
         answers="max_new_tokens: 8, sample: false",
     )
     done = launch(path, tmp_path / "two")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     assert train(path, tmp_path / "one").status == 0
     two, one = by_method(tmp_path / "two"), by_method(tmp_path / "one")
     assert set(two) == set(one)
