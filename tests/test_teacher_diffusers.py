@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import os
 import shutil
+import subprocess
+import sys
+import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +24,7 @@ from armada_teacher_diffusers import armada_teachers
 from armada_teacher_diffusers.image import Midjourney, StableDiffusion
 from armada_teacher_diffusers.miniature import save_image_pipeline, save_lora
 from armada_teacher_diffusers.options import MidjourneyOptions, ModelScopeOptions, StableDiffusionOptions
-from armada_teacher_diffusers.pipeline import choose_device, noise
+from armada_teacher_diffusers.pipeline import choose_device
 from armada_teacher_diffusers.video import ModelScopeVideo
 from safetensors.torch import load_file, save_file
 
@@ -68,6 +75,18 @@ def type_of(model: str) -> str:
     return str(diffusers.DiffusionPipeline.load_config(model)["scheduler"][1])
 
 
+def noise_of(seed: int, text: str) -> torch.Generator:
+    """The noise that a text is to have, written down a second time: a teacher whose noise forgot the text or the seed would
+    agree with a comparison that asked the teacher itself for it."""
+    digest = hashlib.sha256(str(seed).encode() + b"\0" + text.encode("utf-8")).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") // 2)
+
+
+def test_each_text_and_each_seed_has_noise_of_its_own() -> None:
+    drawn = [torch.randn(4, generator=noise_of(seed, text)) for seed in (0, 1) for text in TEXTS]
+    assert len({tuple(vector.tolist()) for vector in drawn}) == len(drawn)
+
+
 def draw_one_by_one(options: StableDiffusionOptions, **more: Any) -> np.ndarray:
     """What diffusers' own pipeline, whole and with its defaults, has as latents: text after text."""
     pipeline = diffusers.DiffusionPipeline.from_pretrained(options.model, use_safetensors=True)
@@ -79,7 +98,7 @@ def draw_one_by_one(options: StableDiffusionOptions, **more: Any) -> np.ndarray:
             width=options.size,
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
-            generator=noise(options.seed, text),
+            generator=noise_of(options.seed, text),
             output_type="latent",
             **more,
         ).images
@@ -258,7 +277,7 @@ def test_its_features_are_those_of_the_pipeline_with_the_lora_loaded(journey: Mi
     pipeline.load_lora_weights(journey.lora, weight_name="lora.safetensors")
     expected = [
         pipeline(
-            text, height=32, width=32, num_inference_steps=journey.steps, generator=noise(0, text), output_type="latent"
+            text, height=32, width=32, num_inference_steps=journey.steps, generator=noise_of(0, text), output_type="latent"
         ).images
         for text in TEXTS
     ]
@@ -308,7 +327,7 @@ def test_a_video_is_the_luminance_of_the_first_frame_its_pipeline_makes(video: M
             num_frames=3,
             num_inference_steps=video.steps,
             guidance_scale=4.0,
-            generator=noise(0, text),
+            generator=noise_of(0, text),
             output_type="np",
         ).frames
         red, green, blue = np.moveaxis(frames[0, 0], -1, 0)
@@ -409,6 +428,78 @@ def test_a_lora_of_the_hub_is_announced_and_asked_for(journey: MidjourneyOptions
     ]
     with pytest.raises(UserError, match="hf download prompthero/openjourney-lora"):
         Midjourney(options, HERE)
+
+
+ASK_FOR_EVERYTHING = """
+import sys
+from pathlib import Path
+from armada_cli import Environment, UserError
+from armada_cli.catalog import Catalog
+
+catalog, here = Catalog.load(warn=False), Environment(runs=Path(sys.argv[1]), threads=1, offline=sys.argv[2] == "offline")
+for name in ("stable-diffusion", "modelscope-video", "speecht5", "resnet-posters", "image-api", "midjourney"):
+    card = catalog.find("teacher", name).component
+    options = card.options()
+    if name == "midjourney":  # its pipeline is here, its LoRA is not
+        pipeline = catalog.find("teacher", "stable-diffusion").component.options().smoke(here.runs)
+        options = card.options(model=pipeline.model)
+    try:
+        card.load()(options, here)
+    except UserError as error:
+        print(name, error, flush=True)
+"""
+
+
+HUB_MODELS = ("stable-diffusion-v1-4", "text-to-video-ms-1.7b", "speecht5_tts", "resnet-50", "openjourney-lora")
+
+
+@contextlib.contextmanager
+def empty_hub() -> Iterator[tuple[str, list[str]]]:
+    """A hub without any model: its address, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing on standard error."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("offline", [True, False], ids=["offline", "online"])
+def test_a_teacher_that_may_not_download_asks_nobody(offline: bool, tmp_path: Path) -> None:
+    """In a process without HF_HUB_OFFLINE, which would forbid it whatever a teacher does. That the hub is asked when downloads
+    are allowed shows that asking would be seen."""
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_", "ARMADA_"))}
+    keep = {name: value for name, value in keep.items() if not name.lower().endswith("_proxy")}
+    with empty_hub() as (address, asked):
+        found = subprocess.run(
+            [sys.executable, "-c", ASK_FOR_EVERYTHING, str(tmp_path), "offline" if offline else "online"],
+            env={**keep, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    refusals = found.stdout.splitlines()
+    assert (found.returncode, len(refusals)) == (0, 6), found.stdout + found.stderr
+    if offline:
+        assert all("not on this machine, and downloads are off" in line for line in refusals), found.stdout
+        # By itself the hub's library may ask what it likes (as which programs call it); it may not ask for a model.
+        assert [path for path in asked if any(name in path for name in HUB_MODELS)] == []
+    else:
+        assert [name for name in HUB_MODELS if not any(name in path for path in asked)] == []
 
 
 Spoil = Callable[[Path], Any]

@@ -51,7 +51,8 @@ class Midjourney(StableDiffusion):
         if path is None and self.options.lora_is_local():
             raise UserError(f"teacher {self.name}: there is no LoRA at {place}", "Name a .safetensors file, or its folder")
         try:
-            layers, reason = merge_lora(self.pipeline, self.options, path), "it changes none of its layers"
+            layers = merge_lora(self.pipeline, self.options, path, offline=self.environment.offline)
+            reason = "it changes none of its layers"
         except Exception as error:  # a LoRA of another model raises what its shapes happen to stumble over
             if path is None:
                 raise hub.cannot_load(f"teacher {self.name} LoRA", place, "LoRA", error, self.environment) from error

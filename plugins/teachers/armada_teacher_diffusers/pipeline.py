@@ -59,9 +59,10 @@ class Diffusion(Teacher):
         """
         import diffusers
 
-        place, revision = self._place(), self.options.revision
+        place = self._place()
+        where: dict[str, Any] = {"revision": self.options.revision, "local_files_only": self.environment.offline}
         try:
-            kind = str(diffusers.DiffusionPipeline.load_config(place, revision=revision).get("_class_name"))
+            kind = str(diffusers.DiffusionPipeline.load_config(place, **where).get("_class_name"))
         except Exception as error:  # a damaged file raises what its parser happens to stumble over
             raise self.cannot_load("pipeline", error) from error
         if kind not in self.options.pipelines:
@@ -75,10 +76,10 @@ class Diffusion(Teacher):
         if "requires_safety_checker" in parameters:
             absent["requires_safety_checker"] = False
         try:
-            pipeline = cls.from_pretrained(place, revision=revision, use_safetensors=True, **absent)
+            pipeline = cls.from_pretrained(place, use_safetensors=True, **where, **absent)
             if "vae" in absent:
                 # The pipeline reads from its VAE how large a latent is; the file that says it is all we need of it.
-                config = diffusers.AutoencoderKL.load_config(place, subfolder="vae", revision=revision)
+                config = diffusers.AutoencoderKL.load_config(place, subfolder="vae", **where)
                 pipeline.vae_scale_factor = 2 ** (len(config["block_out_channels"]) - 1)
         except Exception as error:
             raise self.cannot_load("weights", error) from error
