@@ -20,6 +20,7 @@ from armada_teacher_image_api.ledger import key_of
 from armada_teacher_image_api.options import SMOKE, ImageApiOptions
 from armada_teacher_image_api.teacher import ImageApi, shorten
 from image_server import FAULTS, ImageServer, paint
+from running import armada, train
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
 from armada_cli.catalog import Catalog
@@ -244,9 +245,14 @@ def test_the_service_is_given_the_time_it_asks_for_by_all_threads(make: Make) ->
     texts = [f"text {number}" for number in range(6)]
     with ImageServer(retry_after="1", plan={texts[0]: ["busy"]}) as server:
         make(server, concurrency=1).represent(texts[:3])
-        make(server, concurrency=2).represent(texts[3:])
         assert np.diff(server.times)[0] >= 0.95
         assert [request["prompt"] for request in server.requests[:3]] == [texts[0], texts[0], texts[1]]
+    # A thread that was not turned away itself waits as well: what it asked before the pause may end, nothing new begins.
+    with ImageServer(retry_after="1", delay=0.05, plan={texts[0]: ["busy"]}) as server:
+        make(server, concurrency=2).represent(texts)
+        assert {request["prompt"] for request in server.requests[:2]} == set(texts[:2])
+        begun = [moment - server.times[0] for moment in server.times]
+        assert sum(moment < 0.9 for moment in begun) <= 3, "two at once, and perhaps one between the answer and its reading"
 
 
 @pytest.mark.parametrize(
@@ -432,6 +438,31 @@ def test_extraction_goes_on_past_failures_and_names_them_at_the_end(encoder: str
         report = run_host(server, encoder, tmp_path, texts)
         assert (report.new, report.reused) == (3, 67)
         assert server.calls == 73
+
+
+def test_no_file_and_no_line_of_a_run_holds_the_key(
+    encoder: str, recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole run from recipe to report, through a refusal that quotes the key and a run that goes on behind it."""
+    monkeypatch.setenv("A_KEY", KEY)
+    runs = tmp_path / "runs"
+    said = ""
+    for accepted, status in (("another", 2), (KEY, 0)):
+        with ImageServer(key=accepted, urls=True) as server:
+            settings = f"base_url: '{server.base_url}', key_variable: A_KEY, encoder: {encoder}, backoff: 0.001"
+            path = recipe(teacher=f"{{name: image-api, {settings}}}", train="{epochs: 1, batch_size: 32, max_length: 32}")
+            ended = train(path, runs)
+            assert ended.status == status, ended.err
+            assert server.requests[0]["headers"]["Authorization"] == f"Bearer {KEY}"
+        said += ended.out + ended.err
+    for form in ("txt", "json", "md"):
+        said += armada("report", "tiny", "--runs", runs, "--format", form).out
+    said += armada("check", path, "--runs", runs).out
+    armada("report", "tiny", "--runs", runs, "--output", tmp_path / "report.txt")
+    assert KEY not in said
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert {"run.json", "spec.json", "result.json", "calls.db", "report.txt"} <= {file.name for file in files}
+    assert [file for file in files if KEY.encode() in file.read_bytes()] == []
 
 
 class Shy(Teacher):
