@@ -74,10 +74,14 @@ def test_a_wrong_member_is_named(recipe: Callable[..., Path], teachers: str, say
     assert says in ended.err
 
 
-def test_outside_of_a_recipe_an_ensemble_puts_vectors_side_by_side(pair: str, vectors: Path) -> None:
+def test_outside_of_a_recipe_an_ensemble_puts_vectors_side_by_side(pair: str, vectors: Path, tmp_path: Path) -> None:
     import yaml
 
     options = EnsembleOptions(yaml.safe_load(pair))
     teacher = current().find("teacher", "ensemble").component.load()(options, Environment())
-    texts = vectors.with_suffix(".txt").read_text(encoding="utf-8").splitlines()[:3]
-    assert teacher.represent(texts).shape == (3, 34)
+    texts = vectors.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    first, second = np.load(vectors), np.load(tmp_path / "other.npy")
+    # Members are asked in their own order and in batches of their own size; each row is its text's.
+    rows = [5, 0, 3]
+    found = teacher.represent([texts[row] for row in rows])
+    np.testing.assert_array_equal(found, np.concatenate([first[rows], second[rows]], axis=1))
