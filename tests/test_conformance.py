@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from broken_plugins import card
 from running import armada
 
-from armada_cli import Component, NoOptions, UserError
+from armada_cli import Component, Environment, NoOptions, UserError
 from armada_cli.catalog import Catalog, Registered
 from armada_cli.conformance import (
     NotConforming,
@@ -75,6 +76,47 @@ def test_every_built_in_keeps_its_contract(item: Registered, tmp_path: Path) -> 
     assert sum(check.verdict == "pass" for check in report.checks) > 8
 
 
+CHANGES_NO_VECTOR = {
+    "stable-diffusion": {"batch_size"},
+    "midjourney": {"batch_size"},
+    "modelscope-video": {"batch_size"},
+    "resnet-posters": {"max_pixels"},
+    "image-api": {"key_variable", "response_format", "max_calls", "concurrency", "timeout", "retries", "backoff", "max_wait"}
+    | {"max_picture_bytes", "max_pixels"},
+}
+"""Options of teachers that may differ between two runs which share their vectors. Whoever adds to it has thought about it."""
+
+
+def another(value: Any, choices: Any) -> Any:
+    """A value of an option that is not the one it has."""
+    if choices is not None:
+        return next(choice for choice in choices if choice != value)
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, (int, float)) else f"another/{value}"
+
+
+@pytest.mark.parametrize("item", [item for item in BUILT_IN if item.kind == "teacher"], ids=lambda item: item.name)
+def test_every_option_of_a_teacher_is_part_of_its_identity_unless_it_changes_no_vector(
+    item: Registered, tmp_path: Path
+) -> None:
+    """An option that is forgotten serves a run the vectors of its other value. `verify` asks for what can be had here; a
+    revision on the hub or the strength of a LoRA is none of it."""
+    if item.name == "ensemble":
+        pytest.skip("the host asks its members")
+    given_ = given(item.name, tmp_path)
+    options, environment = item.component.options(**given_), Environment(offline=True)
+    before = item.component.identity(options, environment)
+    same = set()
+    for field in dataclasses.fields(options):
+        if field.name in given_:
+            continue  # a file, which is known by its content
+        value = another(getattr(options, field.name), field.metadata.get("choices"))
+        if item.component.identity(dataclasses.replace(options, **{field.name: value}), environment) == before:
+            same.add(field.name)
+    assert same == CHANGES_NO_VECTOR.get(item.name, set())
+
+
 # ------------------------------------------------------------------------------------------------------- what is broken
 
 
@@ -100,8 +142,7 @@ def test_a_good_student_passes() -> None:
 @pytest.mark.parametrize(("check", "words", "make"), broken_plugins.TEACHERS, ids=named)
 def test_a_broken_teacher_is_told_why(check: str, words: str, make: Any) -> None:
     report = verify("teacher", make(), only=["made", check])
-    with pytest.raises(AssertionError, match=words):
-        assert not sentence(report, check), "raised with the sentence"
+    assert re.search(words, sentence(report, check))
 
 
 @pytest.mark.parametrize(("check", "words", "target"), broken_plugins.LOSSES, ids=named)
