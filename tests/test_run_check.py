@@ -7,11 +7,21 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from running import armada, results, train
 
 HEAVY = ("torch", "transformers", "diffusers", "datasets", "numpy", "pandas")
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check keeps the hashes of a task's inputs in the user's cache: with those of an earlier session in it, a test would
+    see what the code found then."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 METHODS = "[undistilled, {name: armada, manifold: [cosine, euclid], hidden: 48}]"
 
 
