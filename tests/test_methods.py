@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from armada_cli import Batch, Problem, Setup, StudentOutput
+from armada_cli import Batch, Problem, Setup, StudentOutput, Term
 from armada_cli.losses import CosineOptions, DistanceOptions
 from armada_cli.losses.cosine import Cosine
 from armada_cli.losses.euclid import Euclid
@@ -65,6 +65,10 @@ def armada(made: Setup, **options: Any) -> Armada:
     return Armada(ArmadaOptions(**{"hidden": 12, **options}), made)
 
 
+def total(terms: list[Term]) -> torch.Tensor:
+    return torch.stack([term.weight * term.value for term in terms]).sum()
+
+
 def test_armada_has_the_five_terms_of_the_method_with_the_papers_weights() -> None:
     made = setup()
     method = armada(made, alpha=0.25, beta=0.5, gamma=2.0)
@@ -112,6 +116,39 @@ def test_the_aligner_learns_its_own_loss_and_nothing_of_the_students() -> None:
     (task_loss("classification", t.o, batch.labels) + 0.5 * task_loss("classification", t.aux, batch.labels)).backward()
     for name, p in method.aligners[0].named_parameters():
         torch.testing.assert_close(found[name], p.grad, msg=name)
+
+
+def test_a_step_moves_the_aligner_and_each_map_at_the_rate_of_what_it_belongs_to() -> None:
+    """Online distillation: one step of the aligner behind every step of the student. P_s goes at the student's rate."""
+    made = setup()
+    method = armada(made, projection_every=1)
+    before = {name: value.clone() for name, value in method.own_modules()["aligner"].state_dict().items()}
+    student_map = method.heads.P.weight.clone()
+    total(method.terms(*batch_of(made))).backward()
+    method.after_step(0)
+    for name, value in method.own_modules()["aligner"].state_dict().items():
+        assert not torch.equal(value, before[name]), name
+    assert not torch.equal(method.heads.P.weight, student_map)
+    assert all(p.grad is None for module in method.own_modules().values() for p in module.parameters())
+    rates = {name: item.param_groups[0]["lr"] for name, item in method.optimizers().items()}
+    assert rates == {"aligner": made.train.aligner_lr, "P_ts": made.train.aligner_lr, "P_s": made.learning_rate(0)}
+    moved = (method.aligners[0].O.bias - before["0.O.bias"]).abs()  # Adam's first step is as long as its rate
+    torch.testing.assert_close(moved, torch.full_like(moved, made.train.aligner_lr), rtol=0.01, atol=0)
+
+
+def test_micro_batches_add_up_to_the_aligners_gradient_of_the_whole_batch() -> None:
+    """Each counts by its share of the rows: Adam would hide a common factor, not a wrong proportion."""
+    made = setup()
+    whole, parts = armada(made), armada(made)
+    batch, output = batch_of(made)
+    whole.terms(batch, output)
+    assert batch.features is not None
+    for rows in (slice(0, 2), slice(2, 8)):
+        share = len(batch.rows[rows]) / 8
+        part = Batch(batch.rows[rows], batch.labels[rows], batch.features[rows], step=0, share=share)
+        parts.terms(part, StudentOutput(output.logits[rows], output.pooled[rows]))
+    for one, other in zip(whole.aligners[0].parameters(), parts.aligners[0].parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
 
 
 def test_aligner_manifold_pulls_the_aligner_and_leaves_the_student_alone() -> None:
@@ -166,6 +203,57 @@ def test_noise_changes_what_the_aligner_sees_and_depends_on_the_step_alone() -> 
     assert not torch.equal(first, later)
 
 
+def test_noise_is_added_with_the_given_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    added = {}
+    for sigma in (0.25, 0.5):
+        made = setup()
+        method = armada(made, noise=sigma)
+        seen, align = [], method.align
+        monkeypatch.setattr(method, "align", lambda h_t, seen=seen, align=align: seen.append(h_t) or align(h_t))
+        batch, output = batch_of(made, ROWS)
+        method.terms(batch, output)
+        (h_t,) = seen
+        added[sigma] = h_t - batch.features
+    torch.testing.assert_close(added[0.5], 2 * added[0.25], rtol=1e-4, atol=1e-5)
+    assert added[0.5].std().item() == pytest.approx(0.5, rel=0.2)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_pooling_projects_the_first_token_or_the_mean_of_those_that_are_no_padding(pooling: str) -> None:
+    made = setup()
+    method = armada(made, pooling=pooling)
+    batch, output = batch_of(made, 2)
+    tokens = torch.randn(2, 3, HIDDEN, generator=torch.Generator().manual_seed(4))
+    batch.mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    output.hidden_states = (torch.zeros(2, 3, HIDDEN), tokens)
+    pooled = tokens[:, 0] if pooling == "cls" else torch.stack([tokens[0, :2].mean(0), tokens[1].mean(0)])
+    values = {term.name: term.value for term in method.terms(batch, output)}
+    assert method.hidden_states
+    torch.testing.assert_close(values["auxiliary task"], task_loss("classification", method.heads(pooled)[1], batch.labels))
+
+
+def test_several_aligners_read_their_own_teachers_columns_and_every_term_is_their_mean() -> None:
+    made = setup()
+    made.parts = (2, 4)
+    method = armada(made)
+    batch, output = batch_of(made)
+    values = {term.name: term.value for term in method.terms(batch, output)}
+    assert batch.features is not None
+    t = [method.aligners[0](batch.features[:, :2]), method.aligners[1](batch.features[:, 2:])]
+    p_s, aux_s = method.heads(output.pooled)
+    expected = {
+        "output": [logit_matching("classification", one.o, output.logits, 5.0) for one in t],
+        "auxiliary output": [logit_matching("classification", one.aux, aux_s, 5.0) for one in t],
+        "manifold": [Euclid(DistanceOptions())(one.p, p_s) for one in t],
+    }
+    for name, (one, other) in expected.items():
+        torch.testing.assert_close(values[name], (one + other) / 2, msg=name)
+    own = method.own_outputs()
+    both = [method.aligners[0](made.features[:, :2]), method.aligners[1](made.features[:, 2:])]  # type: ignore[index]
+    torch.testing.assert_close(own["aligner"], (both[0].o + both[1].o) / 2)
+    torch.testing.assert_close(own["aligner auxiliary"], (both[0].aux + both[1].aux) / 2)
+
+
 def test_normalize_of_the_method_reaches_the_loss() -> None:
     made = setup()
     batch, output = batch_of(made)
@@ -180,6 +268,21 @@ def test_parameter_matched_has_armadas_heads_drawn_from_the_same_stream_and_no_t
     matched = ParameterMatched(ParameterMatchedOptions(), made)
     assert torch.equal(matched.heads.P.weight, armada(made).heads.P.weight)
     assert [term.name for term in matched.terms(*batch_of(made))] == ["task", "auxiliary task"]
+
+
+def test_parameter_matched_learns_the_labels_twice_and_weighs_the_second_by_gamma() -> None:
+    made = setup()
+    method = ParameterMatched(ParameterMatchedOptions(gamma=0.25, projection_every=1), made)
+    batch, output = batch_of(made)
+    task, auxiliary = method.terms(batch, output)
+    assert (task.weight, auxiliary.weight) == (1.0, 0.25)
+    torch.testing.assert_close(task.value, task_loss("classification", output.logits, batch.labels))
+    aux = method.heads(output.pooled)[1]
+    torch.testing.assert_close(auxiliary.value, task_loss("classification", aux, batch.labels))
+    before = method.heads.P.weight.clone()
+    total([task, auxiliary]).backward()
+    method.after_step(0)
+    assert not torch.equal(method.heads.P.weight, before)
 
 
 def test_undistilled_is_the_tasks_loss_alone() -> None:
@@ -199,6 +302,33 @@ def test_kd_is_hintons_loss_with_the_divergence_per_example() -> None:
     p, q = (teacher[:8] / 2).softmax(-1), (output.logits / 2).softmax(-1)
     torch.testing.assert_close(soft.value, 4 * (p * (p.log() - q.log())).sum(-1).mean())
     assert (task.weight, soft.weight) == (0.7, 0.3)
+
+
+def test_kd_divides_by_the_classes_too_where_it_is_told() -> None:
+    made = setup(logits=torch.randn(ROWS, CLASSES, generator=torch.Generator().manual_seed(9)))
+    batch, output = batch_of(made)
+    each, mean = (KD(KDOptions(reduction=how), made).terms(batch, output)[1].value for how in ("batchmean", "mean"))
+    torch.testing.assert_close(mean, each / CLASSES)
+
+
+def test_kd_of_numbers_is_the_squared_distance_of_the_predictions() -> None:
+    teacher = torch.randn(ROWS, 1, generator=torch.Generator().manual_seed(9))
+    made = setup("regression", logits=teacher)
+    batch, output = batch_of(made)
+    batch.labels, output.logits = batch.labels.float(), output.logits[:, :1]
+    value = KD(KDOptions(), made).terms(batch, output)[1].value
+    torch.testing.assert_close(value, ((teacher[:8] - output.logits) ** 2).mean())
+
+
+def test_kd_of_several_labels_is_the_binary_divergence_per_class_times_the_squared_temperature() -> None:
+    teacher = torch.randn(ROWS, CLASSES, generator=torch.Generator().manual_seed(9))
+    made = setup("multilabel", logits=teacher)
+    batch, output = batch_of(made)
+    batch.labels = torch.nn.functional.one_hot(batch.labels, CLASSES).float()
+    value = KD(KDOptions(temperature=2.0), made).terms(batch, output)[1].value
+    p, q = (teacher[:8] / 2).sigmoid(), (output.logits / 2).sigmoid()
+    divergence = p * (p.log() - q.log()) + (1 - p) * ((1 - p).log() - (1 - q).log())
+    torch.testing.assert_close(value, 4 * divergence.mean())
 
 
 def test_kd_of_a_perfect_match_is_zero() -> None:

@@ -95,6 +95,8 @@ def test_the_aligner_has_the_papers_size_and_shapes() -> None:
 
 def test_multiple_choice_heads_answer_per_choice_and_project_the_question_once() -> None:
     heads = StudentHeads(d=12, outputs=3, projection=8, per_choice=True)
-    p, aux = heads(torch.randn(4, 3, 12))
+    pooled = torch.randn(4, 3, 12)
+    p, aux = heads(pooled)
     assert list(p.shape) == [4, 8]
     assert list(aux.shape) == [4, 3]
+    torch.testing.assert_close(p, heads.P(pooled.mean(1)))  # of all its choices, and not of one
