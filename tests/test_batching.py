@@ -60,6 +60,16 @@ def test_the_rate_rises_over_the_warm_up_and_then_follows_its_schedule(schedule:
     assert rates[-1] == pytest.approx(last, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "quarter", "half"), [("linear", 0.75, 0.5), ("cosine", 0.853553, 0.5), ("constant", 1.0, 1.0)]
+)
+def test_a_schedule_has_its_own_shape_between_the_warm_up_and_the_end(schedule: str, quarter: float, half: float) -> None:
+    train = Train(lr=2.0, warmup=0.2, schedule=schedule)
+    assert [learning_rate(train, 50, step) for step in range(3)] == pytest.approx([2 * step / 11 for step in (1, 2, 3)])
+    assert learning_rate(train, 50, 20) == pytest.approx(2 * quarter)
+    assert learning_rate(train, 50, 30) == pytest.approx(2 * half)
+
+
 def test_streams_are_independent_and_leave_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
