@@ -1,0 +1,107 @@
+"""What a trial's id depends on: whatever may change its result, and nothing else, or finished work would be done again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from armada_cli import Environment, catalog
+from armada_cli.plan import Trial, make_plan
+from armada_cli.recipe import load_recipe
+from armada_cli.settings import Features, Train
+
+Write = Callable[..., Path]
+
+TRAIN: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 16,
+    "lr": 1e-4,
+    "aligner_lr": 1e-2,
+    "aligner_epochs": 1,
+    "weight_decay": 0.1,
+    "warmup": 0.2,
+    "schedule": "cosine",
+    "clip": 0.5,
+    "max_length": 32,
+    "accumulation": 2,
+    "precision": "bf16",
+    "select": "best",
+    "evaluate": "end",
+    "evaluation_batch": 7,
+    "log_every": 3,
+}
+FEATURES: dict[str, Any] = {"reduce": "gaussian", "width": 8, "standardise": False, "seed": 1}
+
+
+def planned(path: Path) -> dict[str, Trial]:
+    """Method -> its trial."""
+    environment = Environment(runs=path.parent / "runs")
+    recipe = load_recipe(str(path), catalog.current(), environment)
+    return {trial.method.name: trial for trial in make_plan(recipe, environment).trials}
+
+
+def changed(recipe: Write, one: dict[str, str], other: dict[str, str]) -> set[str]:
+    """Methods whose trials are others under the second recipe."""
+    before, after = planned(recipe("one", **one)), planned(recipe("other", **other))
+    assert set(before) == set(after) == {"undistilled", "armada"}
+    return {name for name, trial in before.items() if after[name].id != trial.id}
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert set(TRAIN) == {item.name for item in dataclasses.fields(Train)}
+    assert set(FEATURES) == {item.name for item in dataclasses.fields(Features)}
+    assert not [name for name, value in TRAIN.items() if value == getattr(Train(), name)]
+    assert not [name for name, value in FEATURES.items() if value == getattr(Features(), name)]
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_a_training_setting_makes_another_trial_where_it_is_seen(recipe: Write, name: str) -> None:
+    """The aligner's settings only where there is one; how many prompts are answered side by side changes no answer."""
+    expected = {"undistilled", "armada"}
+    if name in ("aligner_lr", "aligner_epochs"):
+        expected = {"armada"}
+    elif name == "evaluation_batch":
+        expected = set()
+    plain = {"precision": "float32"}
+    given = json.dumps(plain | {name: TRAIN[name]})
+    assert changed(recipe, {"train": json.dumps(plain)}, {"train": given}) == expected
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_how_representations_are_reduced_makes_another_trial_where_there_is_a_teacher(recipe: Write, name: str) -> None:
+    assert changed(recipe, {"features": "{}"}, {"features": json.dumps({name: FEATURES[name]})}) == {"armada"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"seeds": "[1]"}, {"limit": "{train: 20}"}, {"limit": "{validation: 20}"}, {"methods": "[undistilled, armada]"}]
+)
+def test_seed_rows_and_options_make_another_trial(recipe: Write, other: dict[str, str]) -> None:
+    assert changed(recipe, {}, other) == ({"armada"} if "methods" in other else {"undistilled", "armada"})
+
+
+def test_another_vector_of_the_teacher_makes_another_trial(recipe: Write, vectors: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    table = np.load(vectors)
+    table[0, 0] += 1
+    np.save(tmp_path / "moved.npy", table)
+    ids = vectors.with_suffix(".txt")
+    assert changed(recipe, {}, {"teacher": f"{{name: precomputed, path: {tmp_path / 'moved.npy'}, ids: {ids}}}"}) == {"armada"}
+
+
+def test_another_text_teacher_makes_another_trial(recipe: Write, tiny_student: Path) -> None:
+    def methods(**options: Any) -> str:
+        teacher = {"name": "encoder", "model": str(tiny_student), **options.pop("teacher", {})}
+        return json.dumps([{"name": "kd", "teacher": teacher, **options}])
+
+    first = planned(recipe("first", methods=methods()))["kd"]
+    assert planned(recipe("again", methods=methods()))["kd"].id == first.id
+    for options in ({"teacher": {"layers": 1}}, {"teacher_seed": 3}, {"alpha": 0.25}):
+        other = planned(recipe("other", methods=methods(**options)))["kd"]
+        assert other.id != first.id
+        assert (other.depends != first.depends) == ("alpha" not in options)
