@@ -121,15 +121,23 @@ def test_armada_without_its_terms_is_undistilled_epoch_by_epoch(recipe, tmp_path
     assert weights(matched["folder"]) != weights(plain["folder"])
 
 
-def test_seeds_differ_and_controls_differ(recipe, tmp_path):
-    path = recipe(
-        methods="[{name: armada, hidden: 48, beta: 0.1}, {name: armada, hidden: 48, beta: 0.1, control: shuffled}]",
-        seeds="[0, 1]",
-    )
-    train(path, tmp_path / "runs")
+def test_seeds_differ_and_controls_differ(recipe, tmp_path, monkeypatch):
+    """Every seed permutes and draws anew: one unlucky permutation must not stand in all of a control's rows."""
+    from armada_cli.features import controls
+
+    asked = []
+    for name in ("shuffled", "noise"):
+        given = getattr(controls, name)
+        monkeypatch.setattr(
+            controls, name, lambda h_t, seed, name=name, given=given: asked.append((name, seed)) or given(h_t, seed)
+        )
+    path = recipe(methods="[{name: armada, hidden: 48, beta: 0.1, control: [none, shuffled, noise]}]", seeds="[0, 1]")
+    assert train(path, tmp_path / "runs").status == 0
     found = [weights(folder) for folder in (tmp_path / "runs").glob("trials/*")]
-    assert len(found) == 4
-    assert len(set(found)) == 4
+    assert len(found) == 6
+    assert len(set(found)) == 6
+    assert sorted(name for name, _ in asked) == ["noise", "noise", "shuffled", "shuffled"]
+    assert len({seed for _, seed in asked}) == 4
 
 
 def test_accumulation_changes_the_memory_and_hardly_the_losses(recipe, tmp_path):
@@ -173,6 +181,24 @@ def test_a_text_teacher_is_trained_once_for_all_seeds(recipe, tmp_path):
     assert teacher not in {trial["id"] for trial in recorded(runs)}
     assert len(list((runs / "trials" / teacher).glob("outputs-*.safetensors"))) == 1
     assert (runs / "trials" / teacher / "student" / "model.safetensors").is_file()
+
+
+def test_soft_labels_are_the_text_teachers_predictions_row_by_row_without_dropout(recipe, table, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    methods = f"[{{name: kd, teacher: {{name: encoder, model: {_student(recipe())}, layers: 1}}}}]"
+    assert train(recipe(methods=methods, train=LEARNS), tmp_path / "runs").status == 0
+    (path,) = (tmp_path / "runs").glob("trials/*/outputs-*.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(path.parent / "student")
+    model = AutoModelForSequenceClassification.from_pretrained(path.parent / "student").eval()
+    with table["train"].open(encoding="utf-8") as stream:
+        texts = [row["text"] for row in csv.DictReader(stream)]
+    with torch.no_grad():
+        expected = torch.cat([model(**tokenizer([text], return_tensors="pt")).logits for text in texts])
+    torch.testing.assert_close(load_file(path)["logits"], expected, rtol=0, atol=1e-5)
+    assert expected.std(0).min() > 5e-4, "it predicts the same for every text, so this proved nothing"
 
 
 def test_a_missing_text_teacher_is_trained_again(recipe, tmp_path):
