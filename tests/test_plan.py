@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,15 @@ def test_another_text_teacher_makes_another_trial(recipe: Write, tiny_student: P
         other = planned(recipe("other", methods=methods(**options)))["kd"]
         assert other.id != first.id
         assert (other.depends != first.depends) == ("alpha" not in options)
+
+
+def test_other_weights_of_a_text_teacher_in_the_same_place_make_another_trial(
+    recipe: Write, tiny_student: Path, tmp_path: Path
+) -> None:
+    teacher = Path(shutil.copytree(tiny_student, tmp_path / "teacher"))
+    path = recipe(methods=f"[{{name: kd, teacher: {{name: encoder, model: {teacher}}}}}]")
+    before = planned(path)["kd"].id
+    weights = bytearray((teacher / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (teacher / "model.safetensors").write_bytes(bytes(weights))
+    assert planned(path)["kd"].id != before
