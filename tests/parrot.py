@@ -44,7 +44,7 @@ TEACHER = """
 
     import numpy as np
 
-    from armada_cli import Teacher
+    from armada_cli import Teacher, Unanswered
 
 
     class Parrot(Teacher):
@@ -74,6 +74,8 @@ TEACHER = """
             result = np.frombuffer(digests, np.uint8).reshape(len(inputs), 64)[:, : self.options.width].astype(np.float32)
             if mood in ("nan", "inf"):
                 result[bad] = float(mood)
+            if mood == "silent" and bad:
+                raise Unanswered(result, {place: "not that one" for place in bad})
             if mood == "rows" and bad:
                 result = result[1:]
             if mood == "wide" and bad:

@@ -42,6 +42,23 @@ def test_a_student_learns_from_two_teachers(
     assert result["aligner"]["accuracy"] >= 0
 
 
+def test_each_aligner_reads_the_vectors_of_its_own_teacher(
+    recipe: Callable[..., Path], pair: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from armada_cli.features.prepare import load_prepared
+    from armada_cli.methods.armada import Armada
+
+    setups, given = [], Armada.__init__
+    monkeypatch.setattr(Armada, "__init__", lambda self, options, setup: setups.append(setup) or given(self, options, setup))
+    path = recipe(teacher=ensemble(pair, "aligners"), methods="[{name: armada, hidden: 48}]")
+    assert train(path, tmp_path / "runs").status == 0
+    (setup,) = setups
+    parts = {part.shape[1]: part for part in map(load_prepared, (tmp_path / "runs" / "features").glob("*.safetensors"))}
+    assert setup.parts == (16, 10)
+    assert setup.features is not None
+    np.testing.assert_array_equal(setup.features.numpy(), np.concatenate([parts[16], parts[10]], axis=1))
+
+
 def test_members_share_the_store_with_recipes_that_name_them_alone(
     recipe: Callable[..., Path], pair: str, tmp_path: Path
 ) -> None:

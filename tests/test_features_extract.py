@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sqlite3
@@ -264,3 +265,17 @@ def test_vectors_are_stored_as_the_teacher_gave_them(parrot: Parrot) -> None:
     with FeatureStore.of(parrot.environment) as store:
         vectors, _ = store.get(key_of(parrot), input_hashes(TEXTS))
     np.testing.assert_array_equal(vectors, expected)
+
+
+def test_what_a_teacher_leaves_out_shifts_no_other_texts_vector(parrot: Parrot) -> None:
+    """The batch's vectors are those of its other texts, in their places: the next run asks for the gaps alone."""
+    texts = ["a bad one", "one that is good", "bad", "another", "a third"]
+    with pytest.raises(UserError, match=r"has no vector for 2 of 5 inputs"):
+        run(parrot, texts, mood="silent", batch=5)
+    assert count_missing(parrot, texts) == 2
+    assert run(parrot, texts, batch=5).new == 2
+    with FeatureStore.of(parrot.environment) as store:
+        vectors, found = store.get(key_of(parrot), input_hashes(texts))
+    assert found.all()
+    expected = [np.frombuffer(hashlib.sha512(text.encode()).digest(), np.uint8)[:6] for text in texts]
+    np.testing.assert_array_equal(vectors, np.array(expected, np.float32))
