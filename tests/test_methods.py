@@ -339,8 +339,10 @@ def test_kd_of_a_perfect_match_is_zero() -> None:
     assert method.terms(batch, output)[1].value.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_other_seeds_draw_other_heads() -> None:
-    assert not torch.equal(armada(setup(seed=0)).heads.P.weight, armada(setup(seed=1)).heads.P.weight)
+def test_other_seeds_draw_other_heads_and_another_aligner() -> None:
+    one, other = armada(setup(seed=0)), armada(setup(seed=1))
+    assert not torch.equal(one.heads.P.weight, other.heads.P.weight)
+    assert not torch.equal(one.aligners[0].F[0].weight, other.aligners[0].F[0].weight)
 
 
 def test_a_term_that_outweighs_the_tasks_is_named_with_its_ratio_and_advice() -> None:

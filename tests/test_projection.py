@@ -60,6 +60,19 @@ def test_between_two_moves_gradients_are_gathered_and_the_map_stands_still() -> 
     assert item.weight.grad is None
 
 
+def test_a_move_is_made_on_the_mean_of_the_gathered_gradients() -> None:
+    item = OrthogonalMap(6, 4)
+    optimizer = StiefelOptimizer([item], 3)
+    taken: list[torch.Tensor] = []
+    optimizer.adam.register_step_pre_hook(lambda *_: taken.append(item.weight.grad.clone()))
+    inputs = [torch.randn(5, 6) for _ in range(3)]
+    for x in inputs:
+        item(x).sum().backward()
+        optimizer.step(1e-2)
+    mean = torch.stack(inputs).sum(1).mean(0)  # the sum's gradient has the inputs' sum in every row
+    torch.testing.assert_close(taken, [mean.expand(4, 6)])
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
 def test_a_matrix_far_off_is_brought_back(scale: float) -> None:
     """Singular values from 0.05 to 30: what no first AdamW step exceeds."""
