@@ -321,7 +321,10 @@ def test_the_other_originals_take_their_forms():
         "answer": "ending2",
     }
     blank = {"sentence": "Ida met Bo, but _ left.", "option1": "Ida", "option2": "Bo", "answer": "2"}
-    assert forms.convert(blank, "blank")["instruction"].endswith("Option1: Ida Option2: Bo Answer format: option1/option2")
+    found = forms.convert(blank, "blank")
+    assert found["instruction"].endswith("Option1: Ida Option2: Bo Answer format: option1/option2")
+    assert (found["output"], found["answer"]) == ("the correct answer is option2", "option2")
+    assert forms.convert({**blank, "answer": "1"}, "blank")["answer"] == "option1"
     aqua = {"question": "Half of 8?", "options": ["A)2", "B)4"], "rationale": "Halve it.", "correct": "B"}
     found = forms.convert(aqua, "algebra")
     assert (found["instruction"], found["answer"]) == ("Half of 8? Answer Choices: (A) 2 (B) 4", "B")
@@ -450,6 +453,30 @@ def test_other_rows_are_another_identity_and_another_place_is_not(tmp_path):
     other = card.identity(card.options(), lay(tmp_path / "b", "llm-adapters/ARC-Easy", "test", HARBOUR, HARBOUR))
     assert first == same != other
     assert card.identity(card.options(beams=1), Environment(data=tmp_path / "a")) != first
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_another_way_to_ask_or_to_judge_is_no_other_training(name, tmp_path):
+    card = CARDS[name]
+    environment = lay(tmp_path, f"llm-adapters/{name}", "train", HARBOUR)
+
+    def identity(training: bool, **options: Any) -> Any:
+        return card.identity(card.options(**options), environment, training=training)
+
+    ways = {
+        "scoring": "likelihood",
+        "extraction": "released",
+        "max_new_tokens": 7,
+        "beams": 1,
+        "sample": True,
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "top_k": 3,
+    }
+    for option, value in ways.items():
+        assert identity(True, **{option: value}) == identity(True), option
+        assert identity(False, **{option: value}) != identity(False), option
+    assert identity(True, held_out=7) != identity(True)
 
 
 def test_decoding_is_llm_adapters_beam_search():

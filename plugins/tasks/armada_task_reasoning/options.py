@@ -161,7 +161,7 @@ class CommonsenseOptions(ReasoningOptions):
 class MathOptions(ReasoningOptions):
     """An arithmetic set: the student reasons before it answers."""
 
-    max_new_tokens: int = option(256, "Tokens of an answer at most", minimum=1)
+    max_new_tokens: int = option(256, "Tokens of an answer at most", minimum=1, evaluation=True)
 
     learned_from: ClassVar[str] = "math"
     response: ClassVar[str] = "{output}"
