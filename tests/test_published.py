@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from armada_cli.reporting.published import STUDENTS, TABLES, Table, rows_for, table, tables
+from armada_cli.reporting.published import STUDENTS, TABLES, Table, metric_name, rows_for, table, tables
 
 PAPER = Path(os.environ.get("ARMADA_PAPER", Path(__file__).parents[2] / "shared" / "paper" / "paper.md"))
 SHAPES = {
@@ -26,6 +26,33 @@ SHAPES = {
     12: (10, 5),
 }
 """Table -> rows and columns, counted in the paper (averages not among them)."""
+
+
+NUMBER = re.compile(r"-?\d+\.\d+")
+CORNERS = ("Models", "Methods", "Teacher", "Teacher Model", "Distillation type", "Distillation Type", "Loss type")
+"""What the paper writes over the columns that hold no numbers."""
+
+
+def paper() -> list[str]:
+    if not PAPER.is_file():
+        pytest.skip("the paper's text is not here; ARMADA_PAPER names it")
+    return PAPER.read_text(encoding="utf-8").splitlines()
+
+
+def caption(number: int) -> str:
+    return next(line for line in paper() if line.startswith(f"Table {number}:"))
+
+
+def lines_of(number: int) -> list[list[str]]:
+    """The cells of a printed table, which stands above its caption."""
+    lines = paper()
+    last = lines.index(caption(number))
+    while "\t" not in lines[last]:
+        last -= 1
+    first = last
+    while "\t" in lines[first - 1]:
+        first -= 1
+    return [[cell.strip("/ ") for cell in line.split("\t")] for line in lines[first : last + 1]]
 
 
 @pytest.mark.parametrize("number", TABLES)
@@ -50,20 +77,59 @@ def test_only_tables_4_7_and_8_print_averages() -> None:
 
 @pytest.mark.parametrize("number", TABLES)
 def test_the_numbers_are_the_papers_in_the_papers_order(number: int) -> None:
-    if not PAPER.is_file():
-        pytest.skip("the paper's text is not here; ARMADA_PAPER names it")
-    lines = PAPER.read_text(encoding="utf-8").splitlines()
-    place = next(i for i, line in enumerate(lines) if line.startswith(f"Table {number}:"))
-    while "\t" not in lines[place]:
-        place -= 1
-    last = place
-    while "\t" in lines[place]:
-        place -= 1
-    cells = [cell.strip("/ ") for line in lines[place + 1 : last + 1] for cell in line.split("\t")]
-    printed = [cell for cell in cells if re.fullmatch(r"-?\d+\.\d+", cell)]
+    printed = [cell for line in lines_of(number) for cell in line if NUMBER.fullmatch(cell)]
     found = table(number)
     ours = [f"{value:.{found.decimals}f}" for row in found.rows for value in (*row.values, row.average) if value is not None]
     assert ours == printed
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_the_columns_are_called_as_the_paper_calls_them(number: int) -> None:
+    head, metrics, *_ = lines_of(number)
+    columns = table(number).columns
+    names = [cell for cell in head if cell and cell not in ("Avg.", *CORNERS)]
+    if number == 9:  # one name over two columns, micro and macro F1
+        assert (names, [column.name for column in columns]) == (["MM-IMDb"], ["MM-IMDb"] * 2)
+        assert ([column.metric for column in columns], metrics[-1]) == (["micro_f1", "macro_f1"], "Micro/Macro")
+        return
+    assert [column.name for column in columns] == names
+    if "Acc" in metrics:
+        assert [metric_name(column.metric) for column in columns] == [metric_name(cell) for cell in metrics if cell]
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_each_row_is_the_papers_row_of_that_student_method_and_loss(number: int) -> None:
+    found = table(number)
+    labels = [[cell for cell in line if not NUMBER.fullmatch(cell)] for line in lines_of(number)]
+    printed = [label for label, line in zip(labels, lines_of(number), strict=True) if len(label) < len(line)]
+    assert len(printed) == len(found.rows)
+    model = ""
+    for row, cells in zip(found.rows, printed, strict=True):
+        words = " ".join(cells)
+        losses = [loss for loss in ("cosine", "euclid", "elementwise") if loss in words]
+        assert losses == ([row.manifold] if row.manifold else []), row
+        assert ("undistilled" in words) == (row.method == "undistilled"), row
+        if found.kind == "students":
+            assert ("ARMADA" in words) == (row.method == "armada"), row
+        if row.method not in ("undistilled", "armada", "aligner"):
+            assert row.label in words, row
+        if "Models" in lines_of(number)[0]:  # a model is named in the first of its rows
+            model = cells[0] or model
+            assert row.model == model, row
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5, 7, 8])
+def test_the_teacher_of_a_table_is_the_one_its_caption_names(number: int) -> None:
+    (teacher,) = {row.teacher for row in table(number).rows if row.method == "armada"}
+    assert [name for name in ("Stable Diffusion", "Midjourney") if name in caption(number)] == [teacher]
+
+
+def test_the_teachers_of_tables_6_11_and_12_are_those_beside_their_rows() -> None:
+    assert [row.teacher for row in table(6).rows] == [line[0] for line in lines_of(6)[2:]]
+    for number, before in ((11, 2), (12, 1)):  # rows of other methods, then three a teacher, named in one of the three
+        beside = [line[0] for line in lines_of(number)[1 + before :]]
+        named = [next(cell for cell in beside[at : at + 3] if cell not in ("", "-")) for at in range(0, 9, 3)]
+        assert [row.teacher for row in table(number).rows[before:]] == [teacher for teacher in named for _ in range(3)]
 
 
 def test_rows_name_students_methods_and_losses_that_exist() -> None:
