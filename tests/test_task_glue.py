@@ -123,6 +123,28 @@ def test_each_task_has_the_papers_metric_and_column(name, metric, column, group)
     assert expected.items() <= card.defaults.items()
 
 
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("cola", ("unacceptable", "acceptable")),
+        ("mrpc", ("not_equivalent", "equivalent")),
+        ("rte", ("entailment", "not_entailment")),
+        ("stsb", ("similarity",)),
+        ("sst2", ("negative", "positive")),
+        ("mnli", ("entailment", "neutral", "contradiction")),
+        ("qnli", ("entailment", "not_entailment")),
+        ("qqp", ("not_duplicate", "duplicate")),
+        ("cb", ("entailment", "contradiction", "neutral")),
+        ("copa", ("choice1", "choice2")),
+        ("boolq", ("no", "yes")),
+        ("wic", ("different", "same")),
+    ],
+)
+def test_classes_are_named_in_the_order_of_the_hubs_numbers(name, classes):
+    """The hub calls BoolQ's and WiC's classes False and True. An exported student tells its users these names."""
+    assert make(name, Environment()).labels() == classes
+
+
 @pytest.mark.parametrize("name", ["mrpc", "qqp"])
 def test_paraphrase_tasks_give_f1_too(name):
     assert make(name, Environment()).score(np.array([[0.0, 1.0], [1.0, 0.0]]), [1, 1]) == {
@@ -283,3 +305,25 @@ def test_real_label_numbers_mean_what_the_class_names_say():
     assert shares["cola"] == pytest.approx(0.691, abs=1e-3)
     assert shares["mrpc"] == pytest.approx(0.684, abs=1e-3)
     assert shares["boolq"] == pytest.approx(0.622, abs=1e-3)
+
+
+@with_data
+@pytest.mark.parametrize(
+    ("name", "begin", "meaning"),
+    [
+        ("cola", "They drank the pub.", "unacceptable"),
+        ("mrpc", "Amrozi accused his brother , whom he called", "equivalent"),
+        ("rte", "No Weapons of Mass Destruction Found in Iraq Yet.", "not_entailment"),
+        ("sst2", "that loves its characters and communicates something", "positive"),
+        ("qnli", "How can SNES yellowing sometimes be reversed? The color can sometimes be restored", "entailment"),
+        ("mnli", "This is the last lap of a conduit bringing water from a mountain stream", "contradiction"),
+        ("copa", "My body cast a shadow over the grass", "choice1"),
+        ("boolq", "is windows movie maker part of windows essentials", "yes"),
+    ],
+)
+def test_a_real_row_whose_meaning_is_plain_has_that_class(name, begin, meaning):
+    task = make(name, Environment(data=DATA))
+    split = task.split("train")
+    found = [label for texts, label in zip(split.texts, split.labels, strict=True) if " ".join(texts).startswith(begin)]
+    assert [task.labels()[label] for label in found] == [meaning] * len(found)
+    assert found
