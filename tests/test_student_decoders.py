@@ -380,6 +380,25 @@ def test_adapters_go_where_they_are_told(make: Callable[..., Decoder]) -> None:
     assert {name.split(".")[-4] for name in names} == {"gate_proj", "down_proj"}
 
 
+@pytest.mark.parametrize(
+    ("options", "scale", "dropout"),
+    [({}, 16 / 8, 0.05), ({"lora": 4, "lora_alpha": 6.0, "lora_dropout": 0.3}, 6 / 4, 0.3)],
+    ids=["default", "given"],
+)
+def test_adapters_are_scaled_by_alpha_over_rank_and_dropped_as_told(
+    options: dict[str, Any], scale: float, dropout: float, make: Callable[..., Decoder]
+) -> None:
+    model = moved(built(make(**options))).eval()
+    layer = model.get_base_model().model.layers[0].self_attn.q_proj
+    inputs = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        adapted = layer(inputs) - layer.base_layer(inputs)
+        low_rank = layer.lora_B["default"](layer.lora_A["default"](inputs))
+    torch.testing.assert_close(adapted, scale * low_rank, rtol=1e-4, atol=1e-5)
+    assert float(low_rank.abs().min()) > 0
+    assert layer.lora_dropout["default"].p == dropout
+
+
 def test_a_target_that_is_not_there_is_named_with_those_that_are(make: Callable[..., Decoder]) -> None:
     with pytest.raises(UserError) as error:
         built(make(lora_targets=("q_proj", "qproj")))
