@@ -216,6 +216,25 @@ def test_a_control_is_set_against_the_row_it_controls(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("recorded", [True, False], ids=["options", "titles"])
+def test_a_control_of_another_teacher_controls_nothing(tmp_path: Path, recorded: bool) -> None:
+    def arm(teacher: str, control: str, scores: list[float]) -> list[dict[str, Any]]:
+        title = "armada manifold=euclid" + (f" control={control}" if control != "none" else "")
+        options = {"options": {"manifold": "euclid", "control": control}} if recorded else {}
+        found = trials("cola", title, scores, teacher=teacher, teacher_name=teacher, **options)
+        return [{**entry, "id": f"{teacher}-{entry['id']}"} for entry in found]
+
+    entries = [
+        *arm("speech", "none", [20.0, 21.0]),
+        *arm("pictures", "none", [30.0, 31.0]),
+        *arm("speech", "shuffled", [19.0, 19.5]),
+        *arm("pictures", "shuffled", [25.0, 27.0]),
+    ]
+    data = json.loads(report(write_run(tmp_path, entries), "json"))
+    found = [item["difference"]["differences"] for item in data["groups"][0]["controls"]]
+    assert found == [{"0": 1.0, "1": 1.5}, {"0": 5.0, "1": 4.0}]
+
+
 def test_recorded_options_decide_which_row_a_control_controls(tmp_path: Path) -> None:
     entries = [
         *trials("cola", "mine", [20.0, 21.0], method_name="armada", options={"beta": 0.1, "control": "none"}),
@@ -253,6 +272,15 @@ def test_a_loss_is_better_when_it_is_smaller(tmp_path: Path) -> None:
     text = report(write_run(tmp_path, entries), "md")
     assert "| undistilled | 2.5 ± 0.7 (2.0) |" in text
     assert "| armada manifold=euclid | **1.2 ± 0.4 (1.0)** |" in text
+
+
+def test_a_real_teacher_with_the_smaller_loss_is_ahead_of_its_control(tmp_path: Path) -> None:
+    entries = [
+        *trials("mail", "armada manifold=euclid", [1.0, 1.5], metric="loss"),
+        *trials("mail", "armada manifold=euclid control=shuffled", [2.0, 2.5], metric="loss"),
+    ]
+    text = " ".join(report(write_run(tmp_path, entries), "txt", 100).split())
+    assert "The real teacher is ahead of its control in 1 of 1 comparison," in text
 
 
 def test_arms_of_one_title_keep_their_own_seeds(tmp_path: Path) -> None:

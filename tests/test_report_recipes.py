@@ -135,6 +135,13 @@ def test_both_metrics_that_table_9_prints_have_a_column_and_others_have_none(tmp
     assert not any("mean" in line and "of" in line for line in lines), "two metrics of one task have no mean"
 
 
+def test_the_heads_beside_are_scored_by_the_metric_of_their_column(tmp_path: Path) -> None:
+    own = {"scores": {"micro_f1": 64.0, "macro_f1": 48.0}, "aligner": {"macro_f1": 7.0, "micro_f1": 9.0}}
+    text = report(films(tmp_path, result=own), "txt")
+    lines = [" ".join(line.split()) for line in text[text.index("the TS Aligner's own scores") :].splitlines()]
+    assert "armada manifold=cosine 9.0 ± 0.0 (9.0) 7.0 ± 0.0 (7.0)" in lines
+
+
 def test_differences_are_made_for_both_metrics(tmp_path: Path) -> None:
     (group,) = json.loads(report(films(tmp_path), "json"))["groups"]
     scores = group["methods"][1]["scores"]
