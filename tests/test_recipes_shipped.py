@@ -127,11 +127,12 @@ def test_the_number_of_exported_students_is_the_plans(name: str, catalog: Catalo
     ],
 )
 def test_rates_batches_and_epochs_are_those_of_appendix_c(name, settings, catalog, environment) -> None:
-    for trial in planned(name, catalog, environment).trials:
-        if trial.task.name in settings:
-            batch, epochs, rate, aligner_rate = settings[trial.task.name]
-            assert (trial.train["batch_size"], trial.train["epochs"], trial.train["lr"]) == (batch, epochs, rate)
-            assert aligner_rate in (None, trial.train["aligner_lr"])
+    trials = [trial for trial in planned(name, catalog, environment).trials if trial.task.name in settings]
+    assert {trial.task.name for trial in trials} == set(settings)
+    for trial in trials:
+        batch, epochs, rate, aligner_rate = settings[trial.task.name]
+        assert (trial.train["batch_size"], trial.train["epochs"], trial.train["lr"]) == (batch, epochs, rate)
+        assert aligner_rate in (None, trial.train["aligner_lr"])
 
 
 @pytest.mark.parametrize("name", ["llama7b_reasoning", "llama3b_instruct", "llama8b_instruct"])

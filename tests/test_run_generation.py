@@ -16,6 +16,7 @@ from running import armada, by_method, ended, recorded, results, start, train, w
 from tiny_decoders import tiny_llama
 
 from armada_cli import catalog
+from armada_cli.evaluation import metrics
 from armada_cli.plan import EVALUATED
 
 SETS = ("self-inst", "dolly", "vicuna")
@@ -135,6 +136,11 @@ def test_scores_are_the_mean_of_the_evaluation_seeds_and_answers_are_kept(
         answers = [json.loads(line) for line in (result["folder"] / "answers.jsonl").read_text().split("\n")[:-1]]
         assert len(answers) == 2 * result["rows"]["validation"]
         assert {item["seed"] for item in answers} == {10, 20}
+        said = {seed: [item for item in answers if item["seed"] == seed] for seed in (10, 20)}
+        assert [item["answer"] for item in said[10]] != [item["answer"] for item in said[20]]
+        for seed, rows in said.items():
+            own = metrics.rouge_l([item["answer"] for item in rows], [item["label"] for item in rows])
+            assert result["by_seed"][str(seed)]["rouge_l"] == pytest.approx(own)
         assert not list(result["folder"].glob("*.part"))
 
 
