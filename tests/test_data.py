@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from armada_cli import Environment, UserError
+from armada_cli import Environment, Split, UserError
 from armada_cli.data import fetched, rows, source, where
 
 
@@ -167,3 +167,16 @@ def test_offline_a_prepared_dataset_is_served_from_the_cache_without_a_connectio
     monkeypatch.setattr(socket, "getaddrinfo", lambda *names, **_: tried.append(names))
     assert rows(Environment(offline=True), "someone/tests", "default", "train") == [FIRST]
     assert tried == []
+
+
+def test_a_limit_keeps_whole_rows_of_all_over_the_split_the_same_ones_always():
+    split = Split([(f"text {n}",) for n in range(200)], list(range(200)), [f"shown {n}" for n in range(200)])
+    found = split.limited(40)
+    assert len(found) == 40
+    assert list(found.labels) == sorted(set(found.labels))
+    assert found.texts == [(f"text {n}",) for n in found.labels]
+    assert found.teacher_inputs == [f"shown {n}" for n in found.labels]
+    assert all(any(n // 50 == quarter for n in found.labels) for quarter in range(4)), "not the first rows, which may be sorted"
+    assert found == split.limited(40)
+    assert found.labels != split.limited(40, "validation").labels
+    assert split.limited(None) is split.limited(200) is split.limited(500) is split

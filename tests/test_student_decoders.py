@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from armada_student_decoders.decoding import Draw
+from armada_student_decoders.decoding import Draw, drawing
 from armada_student_decoders.options import (
     DecoderOptions,
     Llama3LargeOptions,
@@ -463,6 +463,27 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     found = torch.bincount(scores.argmax(-1), minlength=4) / 4000
     assert found[3] == 0
     torch.testing.assert_close(found, chances, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "chances"),
+    [
+        ({}, [0.4, 0.3, 0.2, 0.1]),
+        ({"temperature": 0.5}, [16 / 30, 9 / 30, 4 / 30, 1 / 30]),
+        ({"top_k": 2}, [4 / 7, 3 / 7, 0, 0]),
+        ({"top_p": 0.8}, [4 / 9, 3 / 9, 2 / 9, 0]),
+        # The temperature comes first: of the sharper distribution two tokens are enough.
+        ({"top_p": 0.8, "temperature": 0.5}, [16 / 25, 9 / 25, 0, 0]),
+    ],
+    ids=["plain", "temperature", "top_k", "top_p", "both"],
+)
+def test_temperature_and_cuts_shape_what_is_drawn(settings: dict[str, Any], chances: list[float]) -> None:
+    scores = torch.tensor([0.4, 0.3, 0.2, 0.1]).log().expand(4000, 4)
+    for step in drawing(Decoding(sample=True, **{"top_k": 0, "top_p": 1.0, "temperature": 1.0, **settings}), range(4000)):
+        scores = step(torch.zeros(4000, 1, dtype=torch.long), scores)
+    found = torch.bincount(scores.argmax(-1), minlength=4) / 4000
+    torch.testing.assert_close(found, torch.tensor(chances), atol=0.03, rtol=0)
+    assert [share == 0 for share in found.tolist()] == [chance == 0 for chance in chances]
 
 
 def test_the_models_own_decoding_settings_are_put_aside_and_its_stops_kept(
