@@ -124,6 +124,12 @@ def test_the_teacher_of_a_table_is_the_one_its_caption_names(number: int) -> Non
     assert [name for name in ("Stable Diffusion", "Midjourney") if name in caption(number)] == [teacher]
 
 
+@pytest.mark.parametrize("number", TABLES)
+def test_a_table_is_of_the_best_runs_where_its_caption_says_so(number: int) -> None:
+    said = "best of three runs" if "maximum scores obtained in three different runs" in caption(number) else None
+    assert table(number).selection == said
+
+
 def test_the_teachers_of_tables_6_11_and_12_are_those_beside_their_rows() -> None:
     assert [row.teacher for row in table(6).rows] == [line[0] for line in lines_of(6)[2:]]
     for number, before in ((11, 2), (12, 1)):  # rows of other methods, then three a teacher, named in one of the three

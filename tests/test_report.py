@@ -81,6 +81,19 @@ def test_a_task_of_ones_own_has_no_published_rows(tmp_path: Path) -> None:
     assert "paper" not in files[: files.index("Provenance")]
 
 
+@pytest.mark.parametrize(("tasks", "told"), [(["cola"], True), (["cola", "sst2"], True), (["sst2"], False)])
+def test_the_best_of_three_runs_is_told_of_table_2_where_table_2_is_quoted(
+    tmp_path: Path, tasks: list[str], told: bool
+) -> None:
+    entries = [
+        entry for task in tasks for entry in trials(task, "undistilled", [40.0], student="bert-base", student_name="bert-base")
+    ]
+    text = " ".join(report(write_run(tmp_path, entries), "txt", 120).split())
+    assert "quoted as printed" in text
+    assert ("Table 2 reports the best of three runs, so compare it with the best in brackets" in text) == told
+    assert ("best of three" in text) == told
+
+
 def test_a_changed_student_is_not_passed_off_as_the_papers(tmp_path: Path) -> None:
     entries = trials("cola", "undistilled", [40.0], student="bert-base layers=6", student_name="bert-base")
     text = " ".join(report(write_run(tmp_path, entries), "txt", 120).split())

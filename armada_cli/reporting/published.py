@@ -6,7 +6,7 @@ import functools
 import importlib.resources
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -103,7 +103,6 @@ class PublishedRow:
     values: Mapping[str, float]
     tables: tuple[int, ...]
     decimals: int = 1
-    selection: str | None = field(default=None, compare=False)
 
 
 @functools.cache
@@ -201,7 +200,6 @@ def rows_for(
                 values=values,
                 tables=(printed.number,),
                 decimals=printed.decimals,
-                selection=printed.selection,
             )
             group = merged.setdefault((row.method, row.manifold or row.label, row.teacher or ""), [])
             for place, other in enumerate(group):

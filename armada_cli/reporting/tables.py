@@ -548,12 +548,12 @@ def _score_notes(group: Group) -> list[str]:
     if rows:
         notes.append(f"Rows trained on / evaluated on: {'; '.join(rows)}.")
     if group.published:
-        best = sorted({number for row in group.published if row.selection for number in row.tables})
+        quoted = {number for row in group.published for number in row.tables}
         text = "The paper's numbers are quoted as printed, from students trained on full training splits"
         if MEAN in group.keys:
             text += "; their mean over these tasks is computed here"
-        if any(published.table(number).selection for number in best):
-            text += "; Table 2 reports the best of three runs, so compare it with the best in brackets"
+        for number in sorted(number for number in quoted if published.table(number).selection):
+            text += f"; Table {number} reports the {published.table(number).selection}, so compare it with the best in brackets"
         notes.append(text + ".")
         if group.student != group.student_name:
             notes.append(f"The paper's rows are for {group.student_name} itself; this run's student is {group.student}.")
