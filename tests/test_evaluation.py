@@ -19,7 +19,7 @@ from armada_cli.evaluation.generation import Evaluation, evaluate
 from armada_cli.training.seeds import stream
 
 PROMPTS = ["a ferry", "the choir in the cellar", "no", "two boys and a kite", "rain"]
-"""Neither the order of their lengths nor its reverse, so that an answer given to a neighbour is seen."""
+"""In batches of three, longest first, they are rows 1, 3, 0 and 4, 2: an answer that is given to a neighbour is seen."""
 
 
 class Echo:
@@ -53,7 +53,7 @@ WRITTEN = Split([(prompt,) for prompt in PROMPTS], [spoken(row, 7) for row in ra
 
 
 def evaluated(student: Any, task: Any, split: Split, **more: Any) -> Evaluation:
-    return evaluate(student, nn.Linear(1, 1), task, split, **{"batch_size": 2, "accelerator": Accelerator(cpu=True), **more})
+    return evaluate(student, nn.Linear(1, 1), task, split, **{"batch_size": 3, "accelerator": Accelerator(cpu=True), **more})
 
 
 def test_every_row_gets_its_own_answer_of_every_seed() -> None:
