@@ -100,9 +100,10 @@ def test_an_interrupted_evaluation_goes_on_where_it_stood(tmp_path: Path) -> Non
     first, again = Echo(), Echo()
     with pytest.raises(Interrupted):
         evaluated(first, Written(), WRITTEN, notes=notes, stopping=lambda: len(first.asked) >= 7)
-    notes.write_text(notes.read_text(encoding="utf-8") + '{"seed": 8, "row"', encoding="utf-8")  # a line that was cut off
+    notes.write_text(notes.read_text(encoding="utf-8")[:-10], encoding="utf-8")  # the last line was cut off
     found = evaluated(again, Written(), WRITTEN, notes=notes)
     whole = evaluated(Echo(), Written(), WRITTEN)
     assert (found.answers, found.scores) == (whole.answers, whole.scores)
-    assert sorted(first.asked + again.asked) == sorted(PROMPTS * 2), "no answer is asked twice"
-    assert [len(json.loads(line)) for line in notes.read_text(encoding="utf-8").splitlines()] == [3] * 10
+    asked_again = [PROMPTS[row] for row in (1, 3, 0)]
+    assert sorted(first.asked + again.asked) == sorted(PROMPTS * 2 + asked_again), "the batch of the lost line, as a whole"
+    assert [len(json.loads(line)) for line in notes.read_text(encoding="utf-8").splitlines()] == [3] * (7 + 3 + 2)
