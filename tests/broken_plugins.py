@@ -126,6 +126,19 @@ class Dreaming(Vowels):
         return super().represent(inputs) + self.mood.__float__().__round__(6)
 
 
+class Hashing(Vowels):
+    def heard(self, text: Any) -> list[float]:
+        return [*super().heard(text), float(hash(text) % 97)]
+
+
+@dataclass(frozen=True)
+class UnsortedOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+
+    def identity(self, environment: Any) -> dict[str, Any]:
+        return {"letters": list({"alpha", "beta", "gamma", "delta", "epsilon", "zeta"})}
+
+
 class Threaded(Vowels):
     def represent(self, inputs: Any) -> Any:
         return super().represent(inputs) * self.environment.threads
@@ -141,6 +154,37 @@ class Fragile(Vowels):
     def heard(self, text: Any) -> list[float]:
         found = super().heard(text)
         return [found[0] / len(text.split()), *found[1:]]
+
+
+class Undefined(Vowels):
+    def heard(self, text: Any) -> list[float]:
+        found = super().heard(text)
+        return found if str(text).strip() else [float("nan"), *found[1:]]
+
+
+class Narrow(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        found = super().represent(inputs)
+        return found[:, :3] if list(inputs) == [""] else found
+
+
+class Growing(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        found = super().represent(inputs)
+        return found[:, :3] if list(inputs) == ["Rain."] else found
+
+
+@dataclass(frozen=True)
+class AccentOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+    accent: int = option(1, "How strongly", minimum=1, identity=False)
+
+
+class Accented(Vowels):
+    def represent(self, inputs: Any) -> Any:
+        found = super().represent(inputs)
+        found[:, 0] *= self.options.accent
+        return found
 
 
 class Careless(Vowels):
@@ -177,15 +221,21 @@ TEACHERS = [
     ("made", "it raises RuntimeError: no cage for me", lambda: card("Unmakeable", VowelOptions)),
     ("shape", r"returns shape \[9\] for 1 inputs", lambda: card("Flat", VowelOptions)),
     ("shape", "returns list, not a numpy array", lambda: card("Lists", VowelOptions)),
+    ("shape", "Its width changes with the input", lambda: card("Growing", VowelOptions)),
     ("dtype", "returns float64, not float32", lambda: card("Wide", VowelOptions)),
     ("finite", "vector of 'Rain.' holds NaN", lambda: card("NotANumber", VowelOptions)),
     ("finite", "one and the same vector", lambda: card("Constant", VowelOptions)),
     ("batch size", "batch_size is 0", lambda: card("NoBatch", VowelOptions)),
     ("work is done", "changes during the next call", lambda: card("OneBuffer", VowelOptions)),
     ("determinism", "Two instances with the same options", lambda: card("Dreaming", VowelOptions)),
+    ("another process", "Another process has other vectors", lambda: card("Hashing", VowelOptions)),
+    ("another process", "Another process has another identity", lambda: card("Vowels", UnsortedOptions)),
     ("threads", "Two threads give other vectors", lambda: card("Threaded", VowelOptions)),
     ("batch independence", "another vector alone than in a batch", lambda: card("Neighbours", VowelOptions)),
     ("identity", "Option 'words' changes the vectors", lambda: card("Vowels", SilentOptions)),
+    ("identity", "Option 'accent' changes the vectors", lambda: card("Accented", AccentOptions)),
+    ("awkward inputs", "For an empty text its vector holds NaN", lambda: card("Undefined", VowelOptions)),
+    ("awkward inputs", "For an empty text it returns shape", lambda: card("Narrow", VowelOptions)),
     ("awkward inputs", "On an empty text it raises ZeroDivisionError", lambda: card("Fragile", VowelOptions)),
     ("wrong input", "returns a vector", lambda: card("Careless", VowelOptions)),
     ("wrong input", "raises AttributeError", lambda: card("Clumsy", VowelOptions)),

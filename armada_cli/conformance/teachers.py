@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from armada_cli.conformance.asking import Broken, NotAsked, asked, one_line, require
+from armada_cli.conformance.elsewhere import represent_elsewhere
 from armada_cli.conformance.inputs import AWKWARD, TEXTS, awkward_pictures, draw_pictures
 from armada_cli.conformance.subject import Subject, shared_questions, single_line
 from armada_cli.conformance.variations import varied
-from armada_cli.contracts import Unanswered
+from armada_cli.contracts import Unanswered, canonical
 from armada_cli.errors import UserError
 
 TOLERANCE = 1e-3
@@ -142,6 +143,33 @@ def check_determinism(subject: TeacherSubject) -> str:
             "source of chance from an option `seed` and the input alone, and do not use hash() or the time"
         )
     return "Two instances agree to the bit"
+
+
+@asked(QUESTIONS, "another process")
+def check_another_process(subject: TeacherSubject) -> str:
+    """A run that is resumed, or that has several processes, puts vectors of different processes side by side."""
+    environment = subject.elsewhere()
+    try:
+        other, identity = represent_elsewhere(
+            subject.card, subject.options, environment, subject.inputs, subject.folder / "elsewhere.npy"
+        )
+    except LookupError as reason:
+        raise NotAsked(f"{reason}, so no other process can make it") from None
+    except ValueError as error:
+        raise Broken(f"In a process of its own it stops with: {error}") from None
+    far = _distance(subject.vectors, other)
+    require(
+        far <= TOLERANCE,
+        f"Another process has other vectors (by {far:.2g} of the largest number); they may depend on hash(), on the order of a "
+        "set, or on what ran before: take hashlib for a number from a text, and sorted() for a set",
+    )
+    own = getattr(subject.options, "identity", None)
+    require(
+        own is None or canonical(own(environment)) == identity,
+        "Another process has another identity, so a run that is resumed would not find its vectors; its values may come from "
+        "hash() or from the order of a set",
+    )
+    return f"A process of its own agrees to {TOLERANCE:g}"
 
 
 @asked(QUESTIONS, "threads")
