@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Self
 
 from armada_cli.contracts import JSON, Environment, Split, Task, content_fingerprint, option
 from armada_cli.errors import UserError
+from armada_cli.hub import cache_home
 
 HIDDEN_LABEL = -1
 """What the hub writes where a benchmark keeps its answers to itself."""
@@ -100,8 +101,7 @@ def where(environment: Environment, dataset: str, config: str | None, split: str
 
 def fetched(dataset: str, config: str | None) -> bool:
     """Whether an earlier run has left the dataset in the cache of the `datasets` package. A look at a folder, no import."""
-    home = Path(os.environ.get("HF_HOME", Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"))
-    cache = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
+    cache = Path(os.environ.get("HF_DATASETS_CACHE", cache_home() / "datasets")).expanduser()
     return (cache / dataset.replace("/", "___") / (config or "default")).is_dir()
 
 

@@ -60,10 +60,14 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
             yield f"damaged weights in {part}, {found}; copy or save them again"
 
 
+def cache_home() -> Path:
+    """Where the hub's packages keep what they fetched: ``HF_HOME``, or ``huggingface`` in the user's cache."""
+    return Path(os.environ.get("HF_HOME", Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")).expanduser()
+
+
 def snapshot(place: str, index: str = "config.json") -> Path | None:
     """The folder in which the hub's cache on this machine holds the model, the newest of several; None when it holds none."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", cache_home() / "hub")).expanduser()
     found = (cache / f"models--{place.replace('/', '--')}" / "snapshots").glob(f"*/{index}")
     return max((path.parent for path in found), key=lambda folder: folder.stat().st_mtime, default=None)
 

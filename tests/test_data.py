@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from armada_cli import Environment, Split, UserError
+from armada_cli import Environment, Split, UserError, hub
 from armada_cli.data import fetched, rows, source, where
 
 
@@ -180,3 +181,22 @@ def test_a_limit_keeps_whole_rows_of_all_over_the_split_the_same_ones_always():
     assert found == split.limited(40)
     assert found.labels != split.limited(40, "validation").labels
     assert split.limited(None) is split.limited(200) is split.limited(500) is split
+
+
+@pytest.mark.parametrize(
+    ("variable", "below"),
+    [("HF_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub"), ("HOME", ".cache/huggingface/hub")],
+)
+def test_a_model_in_the_hubs_cache_is_found_where_the_hub_keeps_it(tmp_path, monkeypatch, variable, below):
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert list(hub.downloads("someone/model"))
+    program = "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"
+    place = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(place) == tmp_path / below
+    folder = Path(place) / "models--someone--model" / "snapshots" / "0123"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    assert hub.snapshot("someone/model") == folder
+    assert list(hub.downloads("someone/model")) == []

@@ -32,13 +32,11 @@ class KD(Method):
             cross = functional.binary_cross_entropy_with_logits(z_s / t, p_t)
             soft = t * t * (cross - functional.binary_cross_entropy_with_logits(z_t / t, p_t))
         else:
-            soft = (
-                t
-                * t
-                * functional.kl_div(
-                    (z_s / t).log_softmax(-1), (z_t / t).log_softmax(-1), log_target=True, reduction=self.options.reduction
-                )
-            )
+            p_s, p_t = (z_s / t).log_softmax(-1), (z_t / t).log_softmax(-1)
+            soft = t * t * functional.kl_div(p_s, p_t, log_target=True, reduction="batchmean")
+            if self.options.reduction == "mean":
+                # Said here, since torch announces that its own "mean" will one day mean "batchmean".
+                soft = soft / z_s.shape[-1]
         return [
             Term("task", 1 - self.options.alpha, task_loss(kind, z_s, batch.labels), task=True),
             Term("soft labels", self.options.alpha, soft),
