@@ -43,6 +43,7 @@ class Decoder(Student):
     def __init__(self, options: Any, environment: Environment) -> None:
         super().__init__(options, environment)
         self.place = options.place()
+        self.where = {"revision": options.revision or "main", "local_files_only": environment.offline}
         self.reader = Reader(self._load_tokenizer(), self.place)
         self.context = self._context()
         self._watches: WeakKeyDictionary[nn.Module, Watch] = WeakKeyDictionary()
@@ -53,7 +54,7 @@ class Decoder(Student):
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(self.place, revision=self.options.revision or "main")
+            return AutoTokenizer.from_pretrained(self.place, **self.where)
         except Exception as error:  # a damaged file raises what its parser happens to stumble over
             raise self._cannot_load("tokenizer", error) from error
 
@@ -61,7 +62,7 @@ class Decoder(Student):
         from transformers import AutoConfig
 
         try:
-            return AutoConfig.from_pretrained(place, revision=self.options.revision or "main")
+            return AutoConfig.from_pretrained(place, **self.where)
         except Exception as error:
             raise self._cannot_load("configuration", error) from error
 
@@ -110,11 +111,11 @@ class Decoder(Student):
                 loaded: Any = kind.from_pretrained(
                     place,
                     config=config,
-                    revision=self.options.revision or "main",
                     dtype=dtype,
                     use_safetensors=True,
                     ignore_mismatched_sizes=True,
                     output_loading_info=True,
+                    **self.where,
                     **more,
                 )
         except Exception as error:
@@ -365,9 +366,9 @@ class Decoder(Student):
                 model = kind.from_pretrained(
                     self.place,
                     config=config,
-                    revision=self.options.revision or "main",
                     dtype=config.dtype or torch.float32,
                     use_safetensors=True,
+                    **self.where,
                 )
             except Exception as error:
                 raise self._cannot_load("weights", error) from error

@@ -29,6 +29,7 @@ class Encoder(Student):
     def __init__(self, options: Any, environment: Environment) -> None:
         super().__init__(options, environment)
         self.place = options.place()
+        self.where = {"revision": options.revision or "main", "local_files_only": environment.offline}
         self.tokenizer = self._load_tokenizer()
         self._seen: WeakKeyDictionary[nn.Module, PooledWatch] = WeakKeyDictionary()
 
@@ -38,16 +39,16 @@ class Encoder(Student):
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(self.place, revision=self.options.revision or "main")
+            return AutoTokenizer.from_pretrained(self.place, **self.where)
         except Exception as error:  # a damaged file raises what its parser happens to stumble over
             raise self._cannot_load("tokenizer", error) from error
 
     def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
         from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
-        place, revision = str(weights or self.place), self.options.revision or "main"
+        place = str(weights or self.place)
         try:
-            config = AutoConfig.from_pretrained(place, revision=revision)
+            config = AutoConfig.from_pretrained(place, **self.where)
         except Exception as error:
             raise self._cannot_load("configuration", error) from error
         if self.options.layers is not None and weights is None:
@@ -69,11 +70,11 @@ class Encoder(Student):
                 model, report = kind.from_pretrained(
                     place,
                     config=config,
-                    revision=revision,
                     dtype=torch.float32,
                     use_safetensors=True,
                     ignore_mismatched_sizes=True,
                     output_loading_info=True,
+                    **self.where,
                 )
         except Exception as error:
             raise self._cannot_load("weights", error) from error
