@@ -21,7 +21,7 @@ from armada_student_decoders.options import (
     OptOptions,
 )
 from armada_student_decoders.student import Decoder
-from tiny_decoders import tiny_llama, tiny_opt
+from tiny_decoders import tiny_llama, tiny_of, tiny_opt
 from torch.nn import functional
 
 from armada_cli import Decoding, Environment, Problem, UserError, catalog
@@ -606,6 +606,49 @@ def test_the_adapter_names_the_model_as_the_recipe_did(make: Callable[..., Decod
     student = make()
     student.save(built(student), WRITING, tmp_path)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(llama)
+
+
+# -------------------------------------------------------------------------------------------------------- other families
+
+FAMILIES = {
+    "GPT2Config": {"n_embd": 32},
+    "GPTNeoXConfig": {},
+    "BloomConfig": {},
+    "FalconConfig": {},
+    "MistralConfig": {"num_key_value_heads": 2},
+    "Qwen3Config": {"num_key_value_heads": 2, "head_dim": 8},
+    "Gemma2Config": {"num_key_value_heads": 2, "head_dim": 8},
+    "Phi3Config": {"num_key_value_heads": 2},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_of_another_family_is_no_other_in_a_batch(family: str, make: Callable[..., Decoder], tmp_path: Path) -> None:
+    """Positions are counted, masked and padded by each family in its own way; adapters find their layers by themselves."""
+    student = make(tiny_of(family, tmp_path, **FAMILIES[family]), lora=4)
+    model = moved(built(student)).eval()
+    prompts = ["Say hi.", "A prompt that says rather more than the first one does.", "Middle one, please"]
+    asked = student.generate(model, prompts, Decoding(max_new_tokens=8), [0, 0, 0])
+    assert asked == [student.generate(model, [prompt], Decoding(max_new_tokens=8), [0])[0] for prompt in prompts]
+    rows = [(prompt, " yes", " no way at all") for prompt in prompts]
+    likely = torch.tensor(student.likelihoods(model, rows))
+    assert torch.allclose(likely, torch.tensor([student.likelihoods(model, [row])[0] for row in rows]), atol=1e-5)
+    model = moved(built(student, THREE)).eval()
+    encoded = student.encode([(prompt,) for prompt in prompts], THREE)
+    with torch.no_grad():
+        together = student.forward(model, student.pad(encoded))
+        alone = [student.forward(model, student.pad([row])) for row in encoded]
+    assert torch.allclose(together.logits, torch.cat([item.logits for item in alone]), atol=1e-4)
+    assert torch.allclose(together.pooled, torch.cat([item.pooled for item in alone]), atol=1e-4)
+
+
+def test_what_peft_or_transformers_cannot_do_is_one_line(make: Callable[..., Decoder], tmp_path: Path) -> None:
+    experts = tiny_of("OlmoeConfig", tmp_path / "experts", num_key_value_heads=2, num_experts=4, num_experts_per_tok=2)
+    with pytest.raises(UserError, match=r"peft cannot adapt it as asked .*lora_dropout.* train all weights with lora: 0"):
+        built(make(experts, lora=4))
+    granite = tiny_of("GraniteConfig", tmp_path / "granite", num_key_value_heads=2)
+    with pytest.raises(UserError, match=r"transformers has no granite for classification\. Take another model"):
+        built(make(granite, lora=0), THREE)
 
 
 # -------------------------------------------------------------------------------------------------------------- mistakes

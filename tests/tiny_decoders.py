@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
+import transformers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from armada_cli import hub, tiny
 
@@ -45,6 +46,20 @@ def tiny_opt(folder: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2, 
         **{"init_std": DECIDED, **TOKENS, **more},
     )
     return _saved(OPTForCausalLM, config, folder, seed)
+
+
+def tiny_of(family: str, folder: Path, **more: Any) -> Path:
+    """A causal model of another family, by the name of its configuration class; `more` goes into it."""
+    plain = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 512,
+        "initializer_range": DECIDED,
+    }
+    config = getattr(transformers, family)(vocab_size=tiny.save_bytes_tokenizer(folder), **{**plain, **TOKENS, **more})
+    return _saved(AutoModelForCausalLM.from_config, config, folder, 0)
 
 
 def _saved(kind: Any, config: Any, folder: Path, seed: int) -> Path:

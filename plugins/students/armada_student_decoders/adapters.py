@@ -26,7 +26,7 @@ def with_adapters(model: Any, options: Any, place: str) -> Any:
     """The model with fresh LoRA adapters in float32 and a head that is trained with them; its own weights are frozen.
 
     Raises:
-        UserError: a target that the model does not have.
+        UserError: a target that the model does not have, or a layer that peft cannot adapt (experts, Mamba's).
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -42,8 +42,14 @@ def with_adapters(model: Any, options: Any, place: str) -> Any:
         task_type=TaskType.SEQ_CLS if heads else TaskType.CAUSAL_LM,
         revision=options.revision,
     )
-    with without_chatter():
-        return get_peft_model(model, config)
+    try:
+        with without_chatter():
+            return get_peft_model(model, config)
+    except ValueError as error:
+        raise UserError(
+            f"student {place}: peft cannot adapt it as asked ({' '.join(str(error).split())[:160]})",
+            "Name other layers with lora_targets, say lora_dropout: 0, or train all weights with lora: 0",
+        ) from error
 
 
 @contextmanager

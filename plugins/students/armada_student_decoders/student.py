@@ -119,6 +119,11 @@ class Decoder(Student):
                     **more,
                 )
         except Exception as error:
+            if "Unrecognized configuration class" in str(error):
+                raise UserError(
+                    f"student {place}: transformers has no {config.model_type} for {problem.kind}",
+                    "Take another model, or a task of another kind",
+                ) from error
             raise self._cannot_load("weights", error) from error
         model, report = loaded
         hub.require_weights("student", place, model, report, new_head=new_head and not generates)
