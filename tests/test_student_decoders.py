@@ -308,21 +308,36 @@ def test_gradient_checkpointing_changes_no_gradient(make: Callable[..., Decoder]
         torch.testing.assert_close(found[1][name], value)
 
 
-def test_a_wrapped_model_gives_the_same(make: Callable[..., Decoder], tmp_path: Path) -> None:
-    """DistributedDataParallel, as the loop uses it under `accelerate launch`."""
-    student = make(lora_dropout=0.0)
-    model = built(student)
-    inputs = batch(student)
-    plain = student.forward(model, inputs)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
-    try:
-        wrapped = torch.nn.parallel.DistributedDataParallel(model)
-        output = student.forward(wrapped, inputs)
-        (output.loss + output.pooled.mean()).backward()
-    finally:
-        torch.distributed.destroy_process_group()
-    torch.testing.assert_close(output.pooled, plain.pooled)
-    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+WRAPPED = """
+import os, sys
+import torch
+from armada_student_decoders.options import DecoderOptions
+from armada_student_decoders.student import Decoder
+from armada_cli import Environment, Problem
+
+student = Decoder(DecoderOptions(model=sys.argv[1], lora_dropout=0.0), Environment(offline=True))
+writing = Problem("generation", 0, (), 96)
+torch.manual_seed(0)
+model = student.build(writing)
+inputs = student.pad(student.encode([("Say hi.", "Hi"), ("Name a colour of the sea.", "Green, on most days")], writing))
+plain = student.forward(model, inputs)
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=0, world_size=1)
+wrapped = torch.nn.parallel.DistributedDataParallel(model)
+output = student.forward(wrapped, inputs)
+(output.loss + output.pooled.mean()).backward()
+torch.testing.assert_close(output.pooled, plain.pooled)
+assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+print("the same", flush=True)
+os._exit(0)
+"""
+
+
+def test_a_wrapped_model_gives_the_same(llama: Path, tmp_path: Path) -> None:
+    """DistributedDataParallel, as the loop uses it under `accelerate launch`. In a process that ends without taking the group
+    apart: gloo's destructor waits for its threads while Python's lock is held, and sometimes for ever."""
+    command = [sys.executable, "-c", WRAPPED, str(llama), str(tmp_path / "meeting")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (ran.returncode, ran.stdout.strip().splitlines()[-1:]) == (0, ["the same"]), ran.stderr
 
 
 # ------------------------------------------------------------------------------------------------------- what is trained
