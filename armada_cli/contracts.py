@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from armada_cli.content import content_fingerprint
 from armada_cli.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
@@ -252,30 +253,6 @@ def _plain(value: Any) -> JSON:
     if isinstance(value, Path):
         return str(value)
     return value
-
-
-def content_fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's file names and contents. A file over 64 MiB is known by its size, its first and
-    its last MiB: enough to tell two checkpoints apart without reading gigabytes on every `armada check`."""
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for item in sorted(path.rglob("*")):
-            if item.is_file() and not any(part.startswith(".") for part in item.relative_to(path).parts):
-                digest.update(f"{item.relative_to(path).as_posix()}\0{content_fingerprint(item)}\n".encode())
-        return "folder:" + digest.hexdigest()
-    if not path.is_file():
-        return "missing:" + path.name
-    size = path.stat().st_size
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        if size <= 64 << 20:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        else:
-            digest.update(f"{size}\0".encode() + stream.read(1 << 20))
-            stream.seek(-(1 << 20), os.SEEK_END)
-            digest.update(stream.read())
-    return "sha256:" + digest.hexdigest()
 
 
 def canonical(value: JSON) -> str:

@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from armada_cli.contracts import JSON, Environment, Split, Task, content_fingerprint, option
+from armada_cli.content import content_fingerprint
+from armada_cli.contracts import JSON, Environment, Split, Task, option
 from armada_cli.errors import UserError
 from armada_cli.hub import cache_home
 

@@ -12,6 +12,11 @@ from typing import Any
 from armada_cli.errors import UserError
 
 
+def cache_folder() -> Path:
+    """Where things lie that can be computed again: ``$XDG_CACHE_HOME/armada``, or ``~/.cache/armada``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "armada"
+
+
 def write_atomic(path: Path, text: str) -> None:
     """`write_bytes_atomic` of a text as UTF-8."""
     write_bytes_atomic(path, text.encode("utf-8"))

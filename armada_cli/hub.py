@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from armada_cli.contracts import Environment, content_fingerprint
+from armada_cli.content import content_fingerprint
+from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.weights import damage
 

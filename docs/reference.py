@@ -18,7 +18,7 @@ FOLDER = ROOT / "docs" / "reference"
 WIDTH = 110
 """Signatures that are longer are written with one argument a line."""
 
-SOURCES = ("contracts", "errors", "hookspecs")
+SOURCES = ("contracts", "content", "errors", "hookspecs")
 
 
 @dataclass(frozen=True)

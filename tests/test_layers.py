@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
-    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "settings"}
+    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "settings", "content"}
     | {"data", "weights", "hub", "tiny", "pictures", "__init__"},
     {"losses"},
     {"training", "features", "evaluation"},

@@ -128,6 +128,18 @@ def test_another_film_or_split_is_another_identity_and_another_place_is_not(fold
     assert len({json.dumps(value) for value in (before, changed, identity())}) == 3
 
 
+@pytest.mark.parametrize("name", ["0000003.json", "0000003.jpeg"])
+def test_a_film_changed_at_equal_size_is_another_identity(folder, name):
+    def identity() -> Any:
+        return CARD.identity(CARD.options(path=str(folder)), Environment())
+
+    before, path = identity(), folder / "dataset" / name
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[::-1])
+    assert path.stat().st_size == size
+    assert identity() != before
+
+
 # ------------------------------------------------------------------------------------------------------- features file
 
 
@@ -169,6 +181,19 @@ def test_the_features_file_gives_split_genres_and_posters_and_the_folder_the_plo
         assert np.abs(np.asarray(Image.open(path)).astype(int) - pictures[name]).max() <= 1
     stamps = [path.stat().st_mtime_ns for path in split.teacher_inputs]
     assert [path.stat().st_mtime_ns for path in make(runs, **options).split("train").teacher_inputs] == stamps
+
+
+def test_the_posters_of_one_features_file_are_not_taken_for_those_of_another(folder, tmp_path):
+    write_hdf5(tmp_path / "multimodal_imdb.hdf5", sorted(GENRES))
+    runs = Environment(runs=tmp_path / "runs")
+    options = {"path": str(folder), "hdf5": str(tmp_path / "multimodal_imdb.hdf5")}
+    before = [path.read_bytes() for path in make(runs, **options).split("train").teacher_inputs]
+    import h5py
+
+    with h5py.File(tmp_path / "multimodal_imdb.hdf5", "r+") as file:
+        file["images"][0] = 0
+    after = [path.read_bytes() for path in make(runs, **options).split("train").teacher_inputs]
+    assert [first == second for first, second in zip(before, after, strict=True)] == [False, True]
 
 
 def test_another_hdf5_file_is_refused_in_one_line(folder, tmp_path):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import Environment, fingerprint
 from armada_cli.errors import UserError
 from armada_cli.features.prepare import count_missing
 from armada_cli.features.store import input_hashes
-from armada_cli.files import write_bytes_atomic
+from armada_cli.files import cache_folder, write_bytes_atomic
 from armada_cli.plan import FeatureJob, Plan
 from armada_cli.recipe.model import Choice
 from armada_cli.runs import Runs
@@ -93,11 +91,6 @@ def _hashes(job: FeatureJob, environment: Environment) -> list[bytes]:
     with contextlib.suppress(UserError):
         write_bytes_atomic(place, b"".join(hashes))
     return hashes
-
-
-def cache_folder() -> Path:
-    """Where things lie that can be computed again: ``$XDG_CACHE_HOME/armada``, or ``~/.cache/armada``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "armada"
 
 
 def _parameters(plan: Plan) -> dict[str, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,18 +76,12 @@ class MMIMDbOptions:
             yield f"mmimdb.tar.gz of {RELEASE} (8 GB, not on the hub: unpack it and name its folder with `path`)"
 
     def identity(self, environment: Environment) -> dict[str, Any]:
-        """The split's content, and names and sizes of the films' files: reading 26,000 of them on every `armada check` would
-        take longer than most trials' start."""
+        """The content of the split and of every film's files. They are read once; see `armada_cli.content_fingerprint`."""
         folder = self.folder(environment)
         if folder is None:
             return {"data": None}
-        digest = hashlib.sha256()
-        if (folder / "dataset").is_dir():
-            with os.scandir(folder / "dataset") as entries:
-                for name, size in sorted((entry.name, entry.stat().st_size) for entry in entries if entry.is_file()):
-                    digest.update(f"{name}\0{size}\n".encode())
         split = None if self.hdf5 is not None else content_fingerprint(folder / "split.json")
-        return {"data": {"split": split, "films": digest.hexdigest()}}
+        return {"data": {"split": split, "films": content_fingerprint(folder / "dataset")}}
 
     def rows(self) -> dict[str, int]:
         """The published sizes."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import Split, Task, UserError
+from armada_cli import Split, Task, UserError, content_fingerprint
 from armada_cli.evaluation import metrics
 from armada_task_mmimdb import films
 from armada_task_mmimdb.options import HOW
@@ -33,7 +32,8 @@ class MMIMDb(Task):
             raise UserError(f"mm-imdb: {fault}", HOW[:1].upper() + HOW[1:])
         part = "train" if name == "train" else options.split
         if options.hdf5 is not None:
-            mark = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+            # By content: another file's posters must not be taken for this one's.
+            mark = content_fingerprint(Path(options.hdf5)).rpartition(":")[2][:16]
             posters = self.environment.runs / "posters" / f"mm-imdb-{mark}"
             found = films.read_hdf5(Path(options.hdf5), folder, part, posters)
         else:
