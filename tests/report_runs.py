@@ -100,9 +100,12 @@ def full_run(root: Path, **changes: Any) -> Path:
         *trials("mrpc", "parameter-matched", [70.3, 70.8, 71.1]),
         *trials("cb", "parameter-matched", [75.0, 75.0, 75.0]),
         *trials(
-            "cola", "armada manifold=euclid", [20.2, 21.4, 21.3], result={"aligner": {"mcc": 3.1}, "auxiliary": {"mcc": 17.0}}
+            "cola",
+            "armada manifold=euclid",
+            [20.2, 21.4, 21.3],
+            result={"aligner_fit": {"mcc": 3.1}, "auxiliary": {"mcc": 17.0}},
         ),
-        *trials("mrpc", "armada manifold=euclid", [71.3, 72.0, 71.9], result={"aligner": {"accuracy": 66.7}}),
+        *trials("mrpc", "armada manifold=euclid", [71.3, 72.0, 71.9], result={"aligner_fit": {"accuracy": 66.7}}),
         *trials("cb", "armada manifold=euclid", [76.8, 78.6, 75.0], result={"aligner": {"accuracy": 50.0}}),
         *trials("cola", "armada manifold=euclid control=shuffled", [19.9, 21.6, 20.8]),
         *trials("mrpc", "armada manifold=euclid control=shuffled", [71.0, 71.2, None]),

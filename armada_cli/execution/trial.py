@@ -108,7 +108,7 @@ class _Trial:
         )
         outcome = loop.run()
         records = read_log(self.folder)
-        own = {name: scored(task, outputs.cpu(), training.labels) for name, outputs in method.own_outputs().items()}
+        fit = {name: scored(task, outputs.cpu(), training.labels) for name, outputs in method.own_outputs().items()}
         result = {
             "id": self.spec["id"],
             "metric": task.metric,
@@ -116,8 +116,8 @@ class _Trial:
             "epochs": outcome.epochs,
             "selected": outcome.selected,
             "auxiliary": outcome.auxiliary,
-            "aligner": own.get("aligner"),
-            "aligner_auxiliary": own.get("aligner auxiliary"),
+            "aligner_fit": fit.get("aligner"),
+            "aligner_auxiliary_fit": fit.get("aligner auxiliary"),
             "orthogonality": outcome.orthogonality,
             "parameters": parameters,
             "steps": steps,

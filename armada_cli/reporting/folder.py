@@ -23,8 +23,10 @@ class Trial:
         reason: why there is no score.
         score: the main metric, in the unit of the published tables; None without a result.
         options: the method's options, where the run recorded them.
-        aligner, aligner_auxiliary, auxiliary: metric -> score of the TS Aligner's two heads, and of the student's auxiliary
-            head.
+        auxiliary: metric -> score of the student's auxiliary head.
+        aligner_fit, aligner_auxiliary_fit: metric -> how the TS Aligner's two heads fit the rows that they were trained on.
+        precision: what the trial was trained in; empty when not recorded.
+        scored_in: the precision of the weights that were scored, which is the exported student's.
         plugins: role -> the component's name, with the plugin, distribution and version that made this trial.
         wall, cpu: seconds; None when not recorded.
     """
@@ -51,9 +53,11 @@ class Trial:
     score: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     epochs: tuple[Any, ...] = ()
-    aligner: Mapping[str, float] = field(default_factory=dict)
-    aligner_auxiliary: Mapping[str, float] = field(default_factory=dict)
     auxiliary: Mapping[str, float] = field(default_factory=dict)
+    aligner_fit: Mapping[str, float] = field(default_factory=dict)
+    aligner_auxiliary_fit: Mapping[str, float] = field(default_factory=dict)
+    precision: str = ""
+    scored_in: str = ""
     parameters: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     plugins: Mapping[str, Any] = field(default_factory=dict)
@@ -174,9 +178,12 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         score=score,
         scores=_numbers(result.get("scores")),
         epochs=tuple(result["epochs"]) if isinstance(result.get("epochs"), list) else (),
-        aligner=_numbers(result.get("aligner")),
-        aligner_auxiliary=_numbers(result.get("aligner_auxiliary")),
         auxiliary=_numbers(result.get("auxiliary")),
+        # Results of earlier trials call the same figures "aligner".
+        aligner_fit=_numbers(result.get("aligner_fit", result.get("aligner"))),
+        aligner_auxiliary_fit=_numbers(result.get("aligner_auxiliary_fit", result.get("aligner_auxiliary"))),
+        precision=str(result.get("precision") or ""),
+        scored_in=str(result.get("scored_in") or ""),
         parameters={key: int(value) for key, value in _numbers(result.get("parameters")).items()},
         warnings=tuple(_one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),
         plugins=_mapping(result.get("plugins") or entry.get("plugins")),
