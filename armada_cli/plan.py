@@ -27,6 +27,13 @@ from armada_cli.settings import Features, Train
 EVALUATED = "evaluated"
 """The role of the trial whose student a trial scores on another task, without training it."""
 
+HOST_REVISION = 2
+"""Part of every trial's id. Raised when the host itself begins to give other scores for the same options: in how it trains,
+scores or measures. A component's own changes raise the `revision` of its card.
+
+2: scores are taken in the precision that the student is saved in, and equal predictions are told from rounding noise.
+"""
+
 EVALUATION_SETTINGS = ("evaluation_batch", "evaluate", "select")
 """Training settings that say nothing of a training whose student is scored by other trials."""
 
@@ -261,6 +268,7 @@ def _trial(
         seen.pop(name)
     identity = {
         "contract": CONTRACT_VERSION,
+        "host": HOST_REVISION,
         "student": plan.identity(student, environment),
         "task": {**plan.identity(task, environment, training=training), "limit": limit},
         "method": plan.identity(method, environment),
@@ -310,6 +318,7 @@ def _evaluation(
     depends = {EVALUATED: trained.id}
     identity = {
         "contract": CONTRACT_VERSION,
+        "host": HOST_REVISION,
         "task": {**plan.identity(task, environment), "limit": {k: v for k, v in limit.items() if k == "validation"}},
         "evaluation_batch": trained.train["evaluation_batch"],
         "depends": depends,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from armada_cli import Environment, catalog
-from armada_cli.plan import Trial, make_plan
+from armada_cli.plan import HOST_REVISION, Trial, make_plan
 from armada_cli.recipe import load_recipe
 from armada_cli.settings import Features, Train
 
@@ -93,6 +93,14 @@ def test_another_vector_of_the_teacher_makes_another_trial(recipe: Write, vector
     np.save(tmp_path / "moved.npy", table)
     ids = vectors.with_suffix(".txt")
     assert changed(recipe, {}, {"teacher": f"{{name: precomputed, path: {tmp_path / 'moved.npy'}, ids: {ids}}}"}) == {"armada"}
+
+
+def test_a_host_that_scores_otherwise_makes_every_trial_another(recipe: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old results must not be shown as new ones."""
+    path = recipe("one")
+    before = planned(path)
+    monkeypatch.setattr("armada_cli.plan.HOST_REVISION", HOST_REVISION + 1)
+    assert not {trial.id for trial in planned(path).values()} & {trial.id for trial in before.values()}
 
 
 def test_another_text_teacher_makes_another_trial(recipe: Write, tiny_student: Path) -> None:
