@@ -17,7 +17,8 @@ from armada_cli.contracts import Environment, NoOptions
 from armada_cli.errors import Interrupted
 from armada_cli.methods.undistilled import Undistilled
 from armada_cli.settings import Train
-from armada_cli.training.loop import Encoded, Loop, adamw, learning_rate
+from armada_cli.training.loop import Encoded, Loop, learning_rate
+from armada_cli.training.optimizer import adamw
 from armada_cli.training.seeds import stream
 
 ROWS, WIDTH = 24, 4
@@ -156,7 +157,7 @@ def test_dropout_is_on_in_every_epochs_steps_and_off_in_every_evaluation() -> No
 def test_matrices_decay_and_vectors_do_not() -> None:
     model = Net(0.0)
     decay = {
-        id(p): group["weight_decay"] for group in adamw(model, nn.ModuleDict(), Train()).param_groups for p in group["params"]
+        id(p): group["weight_decay"] for group in adamw(model.parameters(), 1e-3, 0.01).param_groups for p in group["params"]
     }
     assert {name: decay[id(p)] for name, p in model.named_parameters()} == {
         "inner.weight": 0.01,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,9 +19,9 @@ from armada_cli.methods.parameter_matched import ParameterMatched
 from armada_cli.methods.undistilled import Undistilled
 from armada_cli.settings import Train
 from armada_cli.training import scales
-from armada_cli.training.loop import measure
 from armada_cli.training.objective import logit_matching, task_loss
 from armada_cli.training.projection import TOLERANCE
+from armada_cli.training.pull import measure
 from armada_cli.training.seeds import stream
 
 ROWS, HIDDEN, WIDTH, CLASSES = 24, 10, 6, 3
@@ -192,30 +193,115 @@ def test_weights_of_zero_take_their_terms_away() -> None:
     assert names == ["task"]
 
 
-def test_noise_changes_what_the_aligner_sees_and_depends_on_the_step_alone() -> None:
+def what_the_aligner_reads(method: Armada) -> list[torch.Tensor]:
+    """The list that every input of the aligner will be put into, in order."""
+    seen: list[torch.Tensor] = []
+    for aligner in method.aligners:
+        aligner.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    return seen
+
+
+def in_parts(made: Setup, sizes: Sequence[int], step: int = 0) -> list[tuple[Batch, StudentOutput]]:
+    """All rows in an order of their own, cut into batches of the given sizes."""
+    assert made.features is not None
+    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(7))
+    pooled = torch.randn(ROWS, HIDDEN).requires_grad_()
+    logits = pooled @ torch.randn(HIDDEN, CLASSES)
+    return [
+        (Batch(rows, made.labels[rows], made.features[rows], step), StudentOutput(logits[rows], pooled[rows]))
+        for rows in order.split(list(sizes))
+    ]
+
+
+def test_noise_is_on_what_the_aligner_reads_in_pre_training_in_joint_training_and_in_its_scores() -> None:
+    """One worse vector of each example, wherever it is read: figures 10 to 12 speak of the inputs fed to the aligner."""
     made = setup()
-    method = armada(made, noise=1.0, aligner="frozen")
-    batch, output = batch_of(made)
-    first, again = (method.terms(batch, output)[-1].value for _ in range(2))
-    batch.step = 1
-    later = method.terms(batch, output)[-1].value
-    assert torch.equal(first, again)
-    assert not torch.equal(first, later)
-
-
-def test_noise_is_added_with_the_given_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
-    added = {}
-    for sigma in (0.25, 0.5):
-        made = setup()
-        method = armada(made, noise=sigma)
-        seen, align = [], method.align
-        monkeypatch.setattr(method, "align", lambda h_t, seen=seen, align=align: seen.append(h_t) or align(h_t))
-        batch, output = batch_of(made, ROWS)
+    assert made.features is not None
+    made.train = Train(batch_size=8, aligner_epochs=2)
+    method = armada(made, noise=0.5)
+    seen = what_the_aligner_reads(method)
+    method.prepare()
+    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    seen.clear()
+    for batch, output in in_parts(made, (5, 19)):
         method.terms(batch, output)
-        (h_t,) = seen
-        added[sigma] = h_t - batch.features
-    torch.testing.assert_close(added[0.5], 2 * added[0.25], rtol=1e-4, atol=1e-5)
-    assert added[0.5].std().item() == pytest.approx(0.5, rel=0.2)
+    order = torch.cat([batch.rows for batch, _ in in_parts(made, (5, 19))])
+    joint = torch.empty_like(made.features)
+    joint[order] = torch.cat(seen)
+    seen.clear()
+    method.own_outputs()
+    (scored,) = seen
+    added = scored - made.features
+    assert added.std().item() == pytest.approx(0.5, rel=0.2)
+    assert torch.equal(joint, scored)
+    for epoch in (first, second):
+        assert torch.equal(epoch.sort(0).values, scored.sort(0).values), "the same rows in another order"
+
+
+def test_noise_of_an_example_depends_on_neither_batch_nor_step_but_on_the_seed() -> None:
+    def read(seed: int, sizes: Sequence[int], step: int) -> torch.Tensor:
+        made = setup(seed=seed)
+        made.features = torch.zeros(ROWS, WIDTH)
+        method = armada(made, noise=1.0, aligner="frozen")
+        seen = what_the_aligner_reads(method)
+        parts = in_parts(made, sizes, step)
+        for batch, output in parts:
+            method.terms(batch, output)
+        rows = torch.cat([batch.rows for batch, _ in parts])
+        return torch.cat(seen)[rows.argsort()]
+
+    whole = read(0, (ROWS,), 0)
+    assert torch.equal(read(0, (7, 1, 16), 0), whole)
+    assert torch.equal(read(0, (ROWS,), 9), whole)
+    assert not torch.equal(read(1, (ROWS,), 0), whole)
+    assert len({tuple(row) for row in whole.tolist()}) == ROWS, "no two examples share their noise"
+
+
+def test_noise_that_is_redrawn_is_another_at_every_step_and_still_no_matter_of_the_batch() -> None:
+    made = setup()
+    made.features = torch.zeros(ROWS, WIDTH)
+    method = armada(made, noise=1.0, noise_redrawn=True)
+    seen = what_the_aligner_reads(method)
+
+    def read(sizes: Sequence[int], step: int) -> torch.Tensor:
+        seen.clear()
+        parts = in_parts(made, sizes, step)
+        for batch, output in parts:
+            method.terms(batch, output)
+        return torch.cat(seen)[torch.cat([batch.rows for batch, _ in parts]).argsort()]
+
+    first = read((ROWS,), 0)
+    assert torch.equal(read((2, 22), 0), first)
+    assert not torch.isclose(read((ROWS,), 1), first).any()
+    seen.clear()
+    made.train = Train(batch_size=ROWS, aligner_epochs=3)
+    method.prepare()
+    sums = {round(float(rows.sum()), 3) for rows in seen}
+    assert len(sums) == 3, "every pass of the pre-training draws anew"
+
+
+def test_twice_the_noise_is_the_same_noise_twice_as_strong() -> None:
+    weak, strong = (armada(setup(), noise=sigma) for sigma in (0.25, 0.5))
+    assert weak.noise is not None
+    assert strong.noise is not None
+    torch.testing.assert_close(strong.noise.drawn, 2 * weak.noise.drawn)  # type: ignore[operator]
+
+
+def test_biases_of_the_aligner_are_not_decayed() -> None:
+    """As `weight_decay` says of itself. The maps have an optimizer of their own, without decay."""
+    method = armada(setup())
+    assert method.adam is not None
+    decay = {id(p): group["weight_decay"] for group in method.adam.param_groups for p in group["params"]}
+    found = {name: decay.get(id(p)) for name, p in method.aligners[0].named_parameters()}
+    assert found == {
+        "F.0.weight": 0.01,
+        "F.0.bias": 0.0,
+        "O.weight": 0.01,
+        "O.bias": 0.0,
+        "P.weight": None,
+        "O_aux.weight": 0.01,
+        "O_aux.bias": 0.0,
+    }
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])

@@ -46,7 +46,12 @@ class ArmadaOptions:
         "What is projected as h'_s: the model's pooler, the first token, or the mean over tokens",
         choices=("pooler", "cls", "mean"),
     )
-    noise: float = option(0.0, "Standard deviation of Gaussian noise added to h_t at every step (Figure 10)", minimum=0)
+    noise: float = option(
+        0.0,
+        "Standard deviation of Gaussian noise on h_t wherever the aligner reads it, drawn once per example (Figure 10)",
+        minimum=0,
+    )
+    noise_redrawn: bool = option(False, "Draw the noise anew at every step, in place of once per example")
     control: str = option(
         "none",
         "shuffled: h_t permuted over the examples; noise: Gaussian h_t of the same moments",
@@ -112,6 +117,7 @@ CARDS = [
         "armada_cli.methods.armada:Armada",
         ArmadaOptions,
         ALL_KINDS,
+        revision=2,
         reference="ARMADA, section 3, Eq. 1-5",
     ),
     Component(

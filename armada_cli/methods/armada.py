@@ -12,7 +12,9 @@ from torch.nn.functional import mse_loss
 from armada_cli.contracts import Batch, Method, Setup, StudentOutput, Term
 from armada_cli.methods import PROJECTION
 from armada_cli.training.aligner import AlignerOutput, StudentHeads, TSAligner
+from armada_cli.training.noise import InputNoise
 from armada_cli.training.objective import logit_matching, task_loss
+from armada_cli.training.optimizer import adamw
 from armada_cli.training.projection import StiefelOptimizer
 from armada_cli.training.seeds import drawn_from, stream
 
@@ -54,13 +56,10 @@ class Armada(Method):
         for aligner in self.aligners:
             aligner.P.weight.requires_grad_(moving and self.trained)
         self.hidden_states = options.pooling != "pooler"
+        self.noise = InputNoise(options.noise, setup.features, setup.seed, options.noise_redrawn) if options.noise else None
 
         rest = [p for name, p in self.modules.named_parameters() if not name.endswith("P.weight")]
-        self.adam = (
-            torch.optim.AdamW(rest, lr=setup.train.aligner_lr, weight_decay=setup.train.weight_decay, fused=True)
-            if self.trained
-            else None
-        )
+        self.adam = adamw(rest, setup.train.aligner_lr, setup.train.weight_decay) if self.trained else None
         every = options.projection_every
         maps = [aligner.P for aligner in self.aligners]
         self.stiefel_ts = StiefelOptimizer(maps, every) if moving and self.trained else None
@@ -86,6 +85,10 @@ class Armada(Method):
 
     # ------------------------------------------------------------------------------------------------ the aligners
 
+    def _read(self, h_t: Tensor, rows: Tensor, when: str) -> Tensor:
+        """What the aligner reads of h_t [n, width]: the vectors as they are, or with their noise."""
+        return h_t if self.noise is None else self.noise.added(h_t, rows, when)
+
     def align(self, h_t: Tensor) -> list[AlignerOutput]:
         """h_t [n, width] -> what each aligner makes of its part."""
         parts = h_t.split(self.widths, dim=-1)
@@ -110,9 +113,9 @@ class Armada(Method):
         if not self.trained or features is None:
             return
         order = torch.Generator().manual_seed(stream(self.setup.seed, "order of the aligner's pre-training"))
-        for _ in range(train.aligner_epochs):
+        for epoch in range(train.aligner_epochs):
             for rows in torch.randperm(len(features), generator=order).split(train.batch_size):
-                h_t = features[rows]
+                h_t = self._read(features[rows], rows, f"pre-training epoch {epoch}")
                 self.aligner_loss(self.align(h_t), h_t, self.setup.labels[rows]).backward()
                 self._step_aligner()
 
@@ -120,7 +123,8 @@ class Armada(Method):
     def own_outputs(self) -> dict[str, Tensor]:
         if self.reconstructs or self.setup.features is None:
             return {}
-        outputs = self.align(self.setup.features)
+        features = self.setup.features
+        outputs = self.align(self._read(features, torch.arange(len(features)), "scores"))
         return {
             "aligner": _mean([output.o for output in outputs]),
             "aligner auxiliary": _mean([output.aux for output in outputs]),
@@ -144,12 +148,7 @@ class Armada(Method):
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
         options = self.options
         assert batch.features is not None
-        h_t = batch.features
-        if options.noise:
-            # Named by a row, since micro-batches and processes share a step.
-            name = f"noise of step {batch.step} from row {int(batch.rows[0])}"
-            generator = torch.Generator().manual_seed(stream(self.setup.seed, name))
-            h_t = h_t + options.noise * torch.randn(h_t.shape, generator=generator).to(h_t.device)
+        h_t = self._read(batch.features, batch.rows, f"step {batch.step}")
         aligned = self.align(h_t)
         p_s, aux_s = self.heads(self._pooled(batch, output))
 

@@ -19,12 +19,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from armada_cli.contracts import Batch, Method, Student, StudentOutput, Task, Term
+from armada_cli.contracts import Batch, Method, Student, Task
 from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.settings import Train
 from armada_cli.training import checkpoint
 from armada_cli.training.batching import epoch_batches, evaluation_batches, steps_per_epoch
+from armada_cli.training.optimizer import adamw
 from armada_cli.training.projection import OrthogonalMap
+from armada_cli.training.pull import anchor, measure
+from armada_cli.training.scales import Figure
 from armada_cli.training.seeds import reseed
 
 CHECKPOINT_SECONDS = 60.0
@@ -93,7 +96,7 @@ class Loop:
         self.heads = nn.ModuleDict(_safe_names(method.student_modules()))
         self.own = method.own_modules()
         self.trainable = [p for p in [*model.parameters(), *self.heads.parameters()] if p.requires_grad]
-        self.optimizer = adamw(model, self.heads, train)
+        self.optimizer = adamw([*model.parameters(), *self.heads.parameters()], train.lr, train.weight_decay)
         self.steps = train.epochs * steps_per_epoch(len(training.rows), train.batch_size)
         self.state = checkpoint.State(
             {"student": model, "heads": self.heads, **{f"own {name}": item for name, item in self.own.items()}},
@@ -148,7 +151,7 @@ class Loop:
     def _step(self, step: int, rows: list[int]) -> float:
         """One optimizer step on the given rows: micro-batches, clipping, the method's own step. Returns the loss."""
         measuring = step % self.train.log_every == 0
-        measured: dict[str, list[float]] = {}
+        measured: dict[str, list[Figure]] = {}
         total = 0.0
         rate = self.learning_rate(step)
         for group in self.optimizer.param_groups:
@@ -164,8 +167,7 @@ class Loop:
                     output = self.student.forward(self.wrapped, inputs, hidden_states=self.method.hidden_states)
                 terms = self.method.terms(batch, output)
                 if measuring and self.accelerator.is_main_process:
-                    for name, figures in measure(terms, _anchor(self.method, output)).items():
-                        measured[name] = figures
+                    measured.update(measure(terms, anchor(output)))
                 loss = sum((term.weight * term.value for term in terms), torch.zeros((), device=batch.labels.device))
                 self.accelerator.backward(loss * batch.share)
             total += float(loss.detach()) * batch.share
@@ -352,15 +354,6 @@ class Loop:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def adamw(model: nn.Module, heads: nn.Module, train: Train) -> torch.optim.AdamW:
-    """AdamW over the student and its extra heads; biases, norms and other vectors are not decayed."""
-    named = [*model.named_parameters(), *heads.named_parameters()]
-    decayed = [p for _, p in named if p.requires_grad and p.ndim > 1]
-    plain = [p for _, p in named if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=train.lr, fused=True)
-
-
 def learning_rate(train: Train, steps: int, step: int) -> float:
     """The rate at a step of `steps`: a linear rise over the warm-up share, then linear or cosine decay, or none."""
     rise = int(train.warmup * steps)
@@ -372,30 +365,6 @@ def learning_rate(train: Train, steps: int, step: int) -> float:
     if train.schedule == "cosine":
         return train.lr * 0.5 * (1 + math.cos(math.pi * part))
     return train.lr
-
-
-def measure(terms: Sequence[Term], anchor: Tensor) -> dict[str, list[float]]:
-    """For each term its weighted value and the norm of its gradient at h'_s: how hard it pulls on the student."""
-    found = {}
-    for term in terms:
-        weighted = term.weight * term.value
-        gradient = torch.autograd.grad(weighted, anchor, retain_graph=True, allow_unused=True)[0]
-        norm = 0.0 if gradient is None else float(gradient.float().norm())
-        found[term.name] = [_figure(float(weighted.detach())), _figure(norm)]
-    return found
-
-
-def _figure(value: float) -> float:
-    """Six significant digits; JSON has no NaN, so what is not finite becomes -1 (the loop stops on it anyway)."""
-    return float(f"{value:.6g}") if math.isfinite(value) else -1.0
-
-
-def _anchor(method: Method, output: StudentOutput) -> Tensor:
-    """Where gradients are measured: h'_s, or the last layer for a method that pools by itself and for a student whose h_s
-    does not lie between its input and its output."""
-    if output.hidden_states is not None:
-        return output.hidden_states[-1]
-    return output.pooled
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,8 @@ class OrthogonalMap(nn.Module):
 
     @torch.no_grad()
     def retract(self) -> None:
-        """Back to the manifold after an optimizer step, by Cholesky-QR: the nearest frame with the same span and order.
+        """Back to the manifold after an optimizer step, by Cholesky-QR: a frame whose first k vectors span what the first k of
+        the given matrix did, for every k. It is not the nearest frame, which would be the polar factor.
 
         After the first AdamW step at the aligner's rate the singular values lie between 0.45 and 2.7; Newton-Schulz
         diverges there, Cholesky-QR is exact to 1e-6. A matrix too bad for it (not positive definite in float32, or still

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
+
+Figure: TypeAlias = float | str
+"""A number, or one of the words `UNKNOWN` and `NOT_FINITE`."""
+
+UNKNOWN = "unknown"
+"""Stands for a gradient that could not be measured. It is not 0: nobody knows how large it is."""
+
+NOT_FINITE = "not finite"
+"""Stands for NaN and infinity."""
 
 LIMIT = 2.0
 """A term that pulls on h'_s this many times as hard as the task's loss (in the median) is worth a line."""
@@ -17,30 +26,35 @@ ADVICE = {
     "soft labels": "try a smaller alpha or temperature",
 }
 
+NO_ANCHOR = "the student's plugin hands out no tensor that both come from (StudentOutput.anchor)"
 
-def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Medians over a trial's log: term -> its weighted value and its gradient's norm at h'_s."""
+
+def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Figure]]:
+    """Medians over a trial's log: term -> its weighted value and its gradient's norm at h'_s, or a word for it."""
     names = list(dict.fromkeys(name for record in records for name in record.get("terms", {})))
-    found = {}
+    medians = {}
     for name in names:
         pairs = [record["terms"][name] for record in records if name in record.get("terms", {})]
-        found[name] = {"value": _figure(median(p[0] for p in pairs)), "gradient": _figure(median(p[1] for p in pairs))}
-    return found
+        medians[name] = {"value": _median(pair[0] for pair in pairs), "gradient": _median(pair[1] for pair in pairs)}
+    return medians
 
 
 def warnings(records: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> list[str]:
-    """One line for each term that outweighs the task's.
+    """One line for each term that outweighs the task's, and for each whose pull is not known.
 
     Args:
         records: a trial's log (see `Loop`), every one with ``terms: {name: [value, gradient norm]}``.
         weights: option value that scales a term (beta for the manifold), for the advice.
     """
     pairs: dict[str, list[tuple[float, float]]] = {}
+    unknown: dict[str, None] = {}
     for record in records:
         terms = record.get("terms", {})
         task = terms.get("task", [0.0, 0.0])[1]
         for name, (_, gradient) in terms.items():
-            if name != "task" and task > 0 and gradient >= 0:
+            if gradient == UNKNOWN and len(terms) > 1:
+                unknown[name] = None
+            elif name != "task" and _is_number(gradient) and _is_number(task) and task > 0:
                 pairs.setdefault(name, []).append((gradient, task))
     lines = []
     for name, values in pairs.items():
@@ -51,8 +65,19 @@ def warnings(records: Sequence[Mapping[str, Any]], weights: Mapping[str, float])
                 f"the {name} term pulls on h'_s {ratio:.1f} times as hard as the task's own loss "
                 f"(medians of {len(values)} steps); {advice}"
             )
+    if "task" in unknown:
+        lines.append(f"how hard the terms pull on h'_s beside the task's own loss is unknown: {NO_ANCHOR}")
+    else:
+        lines += [f"how hard the {name} term pulls on h'_s is unknown: {NO_ANCHOR}" for name in unknown]
     return lines
 
 
-def _figure(value: float) -> float:
-    return float(f"{value:.5g}")
+def _median(values: Iterable[Figure]) -> Figure:
+    """Five significant digits of the median of the numbers; the last word where there is none."""
+    given = list(values)
+    numbers = [float(value) for value in given if _is_number(value)]
+    return float(f"{median(numbers):.5g}") if numbers else given[-1]
+
+
+def _is_number(value: Figure) -> bool:
+    return not isinstance(value, str)
