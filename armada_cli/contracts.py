@@ -433,12 +433,17 @@ class StudentOutput:
         hidden_states: the layers' outputs [n, tokens, d], when they were asked for; a student whose `pooled` does not lie
             between its input and its output gives the last one always.
         loss: for generation, the next-token cross-entropy, mean over the response's tokens of the batch.
+        anchor: the tensor itself, of any shape, from which both `logits` (or `loss`) and `pooled` were computed, and the last
+            of `hidden_states` where they were asked for: there the loop measures how hard each term pulls. A slice or a view
+            of it that is handed out as `pooled` is no such tensor, as `logits` do not come from it. None: `hidden_states[-1]`
+            where they are given, else `pooled`.
     """
 
     logits: Tensor
     pooled: Tensor
     hidden_states: tuple[Tensor, ...] | None = None
     loss: Tensor | None = None
+    anchor: Tensor | None = None
 
 
 class Student(ABC):
@@ -627,8 +632,8 @@ class Method(ABC):
         """Before the first step: pre-training."""
 
     def own_outputs(self) -> dict[str, Tensor]:
-        """What the method's own models answer on the training split, by role, each [rows, c]; scored for the report (paper,
-        Table 6)."""
+        """What the method's own models answer on the training split, by role, each [rows, c]. Scored for the report as the fit
+        of the training rows, which is no measure of what they know: the paper's Table 6 is of the validation splits."""
         return {}
 
     def auxiliary(self, output: StudentOutput) -> Tensor | None:

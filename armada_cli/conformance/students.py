@@ -18,10 +18,12 @@ from armada_cli.conformance.asking import Broken, NotAsked, asked, one_line, req
 from armada_cli.conformance.inputs import AWKWARD
 from armada_cli.conformance.problems import OUTPUTS
 from armada_cli.conformance.subject import Subject, shared_questions, single_line
-from armada_cli.contracts import TASK_KINDS, Decoding, Problem, StudentOutput
+from armada_cli.contracts import TASK_KINDS, Decoding, Problem, StudentOutput, Term
 from armada_cli.errors import UserError
 from armada_cli.tiny import SENTENCES
 from armada_cli.training.objective import task_loss
+from armada_cli.training.pull import anchor, measure
+from armada_cli.training.scales import UNKNOWN
 from armada_cli.training.seeds import drawn_from
 
 ROWS = 4
@@ -258,7 +260,25 @@ def check_gradients(subject: StudentSubject) -> str:
             "processes would wait for them for ever. Freeze them, or leave them out",
         )
         counts.append(sum(1 for weight in model.parameters() if weight.requires_grad))
+        for asked_for in (False, True):
+            _require_anchor(subject, model, kind, asked_for)
     return f"All {max(counts)} trainable tensors get one"
+
+
+def _require_anchor(subject: StudentSubject, model: nn.Module, kind: str, hidden_states: bool) -> None:
+    """Both the student's own loss and what a method projects come from the tensor where their pulls are compared."""
+    output = subject.forward(model, subject.batch(kind), hidden_states=hidden_states)
+    own = output.loss if output.loss is not None else task_loss(kind, output.logits, subject.labels(kind))
+    projected = output.pooled if not hidden_states or output.hidden_states is None else output.hidden_states[-1]
+    terms = [Term("its own loss", 1.0, own), Term("what is projected", 1.0, projected.float().pow(2).mean())]
+    lost = [name for name, (_, norm) in measure(terms, anchor(output)).items() if norm == UNKNOWN]
+    asked_for = ", asked for hidden states," if hidden_states else ""
+    require(
+        not lost,
+        f"On {kind}{asked_for} {' and '.join(lost)} does not come from the tensor where gradients are measured, so no report "
+        "could say which term outweighs the others; hand the tensor itself out as StudentOutput.anchor, before it is cut or "
+        "viewed",
+    )
 
 
 @asked(QUESTIONS, "seed")

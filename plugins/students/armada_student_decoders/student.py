@@ -216,7 +216,7 @@ class Decoder(Student):
             n, choices = tokens.shape[:2]
             logits, pooled = logits.view(n, choices), pooled.view(n, choices, -1)
             states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
-        return StudentOutput(logits, pooled, states)
+        return StudentOutput(logits, pooled, states, anchor=last)
 
     def _forward_generation(
         self, model: nn.Module, inner: Any, watch: Watch, batch: Mapping[str, Tensor], hidden_states: bool
@@ -239,7 +239,7 @@ class Decoder(Student):
         )
         last = watch.take()
         states = (*output.hidden_states[:-1], last) if hidden_states else (last,)
-        return StudentOutput(logits.new_empty(0), self._pooled(last, prompt), states, loss)
+        return StudentOutput(logits.new_empty(0), self._pooled(last, prompt), states, loss, anchor=last)
 
     def _pooled(self, last: Tensor, prompt: Tensor) -> Tensor:
         """h_s [n, d] of the prompts' tokens; they stand at the beginning of their rows."""

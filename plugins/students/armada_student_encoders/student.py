@@ -130,14 +130,16 @@ class Encoder(Student):
         if watch is None:
             watch = self._seen[inner] = PooledWatch(inner, batch)
         output = model(**batch, output_hidden_states=hidden_states)
-        pooled = watch.take()
+        caught = watch.take()
+        pooled = caught[:, 0] if caught.ndim == 3 else caught
         states = output.hidden_states if hidden_states else None
+        anchor = caught if states is None else states[-1]
         if batch["input_ids"].ndim == 3:
             n, choices = batch["input_ids"].shape[:2]
             pooled = pooled.view(n, choices, -1)
             if states is not None:
                 states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
-        return StudentOutput(output.logits, pooled, states)
+        return StudentOutput(output.logits, pooled, states, anchor=anchor)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         with hub.quiet():
@@ -175,10 +177,11 @@ class PooledWatch:
         self.caught = inputs[0]  # a module that runs several times in one pass is asked last for the output layer
 
     def take(self) -> Tensor:
+        """What the head read, [n, d], or [n, tokens, d] where it reads every token: the tensor that the logits come from."""
         caught, self.caught = self.caught, None
         if caught is None:
             raise RuntimeError("the student's head did not run")
-        return caught[:, 0] if caught.ndim == 3 else caught
+        return caught
 
 
 def _output_layer(model: nn.Module) -> nn.Linear:
