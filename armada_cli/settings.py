@@ -24,7 +24,7 @@ class Train:
     accumulation: int = option(1, "Micro-batches per optimizer step; a manifold loss sees one at a time", minimum=1)
     precision: str = option(
         "auto",
-        "float32, bf16 (autocast), or auto: bf16 where the processor multiplies it faster",
+        "Of training, not of scores: float32, bf16 (autocast), or auto: bf16 where the processor multiplies it faster",
         choices=("auto", "float32", "bf16"),
     )
     select: str = option("last", "Which epoch's scores count: last, or best on validation", choices=("last", "best"))

@@ -10,12 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from accelerate import Accelerator
 from torch import nn
 
-from armada_cli import Decoding, Split
+from armada_cli import Decoding, Environment, Split
 from armada_cli.errors import Interrupted
 from armada_cli.evaluation.generation import Evaluation, evaluate
+from armada_cli.execution.trial import make_accelerator
+from armada_cli.settings import Train
 from armada_cli.training.seeds import stream
 
 PROMPTS = ["a ferry", "the choir in the cellar", "no", "two boys and a kite", "rain"]
@@ -54,6 +57,28 @@ WRITTEN = Split([(prompt,) for prompt in PROMPTS], [spoken(row, 7) for row in ra
 
 def evaluated(student: Any, task: Any, split: Split, **more: Any) -> Evaluation:
     return evaluate(student, nn.Linear(1, 1), task, split, **{"batch_size": 3, "accelerator": Accelerator(cpu=True), **more})
+
+
+def test_a_student_that_was_trained_in_bf16_answers_in_the_precision_of_its_weights() -> None:
+    """It is exported so; a decoder that holds weights in bf16 sees to autocast itself."""
+
+    class Noting(Echo):
+        def generate(self, model: nn.Module, *arguments: Any) -> list[str]:
+            types.append(model(torch.ones(1, 1)).dtype)
+            return super().generate(model, *arguments)
+
+        def likelihoods(self, model: nn.Module, rows: Sequence[tuple[str, ...]]) -> list[list[float]]:
+            types.append(model(torch.ones(1, 1)).dtype)
+            return super().likelihoods(model, rows)
+
+    types: list[torch.dtype] = []
+    accelerator = make_accelerator(Train(precision="bf16"), Environment(device="cpu"))
+    with accelerator.autocast():
+        assert nn.Linear(1, 1)(torch.ones(1, 1)).dtype == torch.bfloat16
+    evaluated(Noting(), Written(), WRITTEN, accelerator=accelerator)
+    compared = SimpleNamespace(decoding=None, score=lambda outputs, labels: {"accuracy": 0.0})
+    evaluated(Noting(), compared, Split([("a", "b", "c")], [0], ["a"]), accelerator=accelerator)
+    assert set(types) == {torch.float32}
 
 
 def test_every_row_gets_its_own_answer_of_every_seed() -> None:

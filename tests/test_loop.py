@@ -15,10 +15,12 @@ from torch import nn
 from armada_cli import Problem, Setup, Student, StudentOutput
 from armada_cli.contracts import Environment, NoOptions
 from armada_cli.errors import Interrupted
+from armada_cli.execution.trial import make_accelerator
 from armada_cli.methods.undistilled import Undistilled
 from armada_cli.settings import Train
 from armada_cli.training.loop import Encoded, Loop, learning_rate
 from armada_cli.training.optimizer import adamw
+from armada_cli.training.precision import held_in
 from armada_cli.training.seeds import stream
 
 ROWS, WIDTH = 24, 4
@@ -31,11 +33,16 @@ class Net(nn.Module):
         self.inner, self.norm, self.head = nn.Linear(WIDTH, 6), nn.LayerNorm(6), nn.Linear(6, 2)
         self.dropout = nn.Dropout(dropout)
 
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = self.dropout(self.norm(self.inner(x)).tanh())
+        return self.head(pooled), pooled
+
 
 class Toy(Student):
-    """Rows are four numbers each; `modes` notes for every forward pass whether dropout was on."""
+    """Rows are four numbers each. For every forward pass `modes` notes whether dropout was on, `types` the logits' type."""
 
     modes: list[bool]
+    types: list[torch.dtype]
 
     def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
         raise AssertionError("the tests bring the model along")
@@ -48,8 +55,9 @@ class Toy(Student):
 
     def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
         self.modes.append(model.training)
-        pooled = model.dropout(model.norm(model.inner(batch["x"])).tanh())
-        return StudentOutput(model.head(pooled), pooled)
+        logits, pooled = model(batch["x"])
+        self.types.append(logits.dtype)
+        return StudentOutput(logits, pooled)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         raise AssertionError("nothing is exported here")
@@ -70,10 +78,10 @@ def loop(
     **settings: Any,
 ) -> Loop:
     """A training of eight rows a step, three steps an epoch. `scores` are what the validation split gives, epoch by epoch."""
-    train = Train(**{"batch_size": 8, "epochs": 2, "lr": 1e-2, "warmup": 0.0, **settings})
+    train = Train(**{"precision": "float32", "batch_size": 8, "epochs": 2, "lr": 1e-2, "warmup": 0.0, **settings})
     training, given, model = encoded(1), iter(scores), Net(dropout)
     student = Toy(NoOptions(), Environment())
-    student.modes = []
+    student.modes, student.types = [], []
     problem = Problem("classification", 2, ("a", "b"))
     made = Setup(
         problem=problem,
@@ -101,7 +109,7 @@ def loop(
         train=train,
         seed=0,
         folder=folder,
-        accelerator=Accelerator(cpu=True),
+        accelerator=make_accelerator(train, Environment(device="cpu")),
         stopping=stopping,
     )
 
@@ -152,6 +160,25 @@ def test_dropout_is_on_in_every_epochs_steps_and_off_in_every_evaluation() -> No
     made.run()
     assert isinstance(made.student, Toy)
     assert made.student.modes == 2 * [True, True, True, False]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_trained_in_bf16_is_scored_in_the_precision_of_its_weights(
+    processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is what is exported. With several processes accelerate puts autocast around the model's own forward pass."""
+    made = loop(scores=[1, 2], precision="bf16")
+    with monkeypatch.context() as several:
+        several.setattr(Accelerator, "num_processes", processes)
+        made = loop(scores=[1, 2], precision="bf16")
+    made.run()
+    assert isinstance(made.student, Toy)
+    assert made.student.types == 2 * [*3 * [torch.bfloat16], torch.float32]
+    assert held_in(made.model) == "float32"
+    assert made.validation is not None
+    with torch.no_grad():
+        alone = made.model.eval()(torch.stack([row["x"] for row in made.validation.rows]))[0]
+    torch.testing.assert_close(made.outputs(made.validation)[0], alone, rtol=0, atol=0)
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:

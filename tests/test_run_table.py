@@ -232,6 +232,11 @@ def test_one_run_may_train_its_methods_in_several_precisions(recipe, tmp_path):
     ended = train(recipe(methods=methods), tmp_path / "runs")
     assert ended.status == 0, ended.err
     assert {item["precision"] for item in by_method(tmp_path / "runs").values()} == {"bf16", "float32"}
+    assert {item["scored_in"] for item in by_method(tmp_path / "runs").values()} == {"float32"}
+    said = " ".join(ended.out.split())
+    assert (
+        "undistilled precision=bf16: trained in bf16, scored in float32; parameter-matched precision=float32: trained" in said
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------- tasks

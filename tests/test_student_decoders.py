@@ -25,6 +25,7 @@ from tiny_decoders import tiny_llama, tiny_of, tiny_opt
 from torch.nn import functional
 
 from armada_cli import Decoding, Environment, Problem, UserError, catalog
+from armada_cli.training.precision import held_in
 
 OFFLINE = Environment(offline=True)
 WRITING = Problem("generation", 0, (), 96)
@@ -372,6 +373,9 @@ def test_frozen_weights_are_held_in_half_and_trained_ones_are_not(make: Callable
         assert parameter.dtype == (torch.bfloat16 if frozen_body else torch.float32), name
     whole = built(make(lora=0), replace(THREE, precision="bf16"))
     assert {p.dtype for p in whole.parameters()} == {torch.float32}
+    assert (held_in(model), held_in(whole)) == ("bfloat16 and float32", "float32")
+    model.is_loaded_in_4bit = True  # as transformers marks a model whose weights bitsandbytes holds
+    assert held_in(model) == "4bit, bfloat16 and float32"
 
 
 def test_a_few_steps_lower_the_loss_in_half_precision_too(make: Callable[..., Decoder]) -> None:

@@ -77,7 +77,7 @@ def evaluate(
     training = model.training
     model.eval()
     try:
-        with torch.no_grad(), accelerator.autocast():
+        with torch.no_grad():  # in the precision of the student's weights, whatever it was trained in
             if task.decoding is None:
                 return _by_likelihood(student, model, task, split, batch_size, accelerator, progress, stopping)
             return _by_answers(student, model, task, split, task.decoding, batch_size, accelerator, notes, progress, stopping)

@@ -32,6 +32,7 @@ from armada_cli.settings import Train
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
 from armada_cli.training.loop import Encoded, Loop, learning_rate, read_log, scored
+from armada_cli.training.precision import held_in
 from armada_cli.training.processes import gather_rows
 from armada_cli.training.seeds import drawn_from, stream
 
@@ -123,6 +124,7 @@ class _Trial:
             "steps": steps,
             "rows": {"train": len(training), "validation": 0 if validation is None else len(validation)},
             "precision": self.train.precision,
+            "scored_in": held_in(model),
             "terms": scales.summary(records),
             "plugins": self.spec.get("plugins", {}),
             "warnings": [
@@ -167,6 +169,7 @@ class _Trial:
             "parameters": other.get("parameters"),
             "rows": {"validation": len(split)},
             "precision": self.train.precision,
+            "scored_in": held_in(model),
             "plugins": self.spec.get("plugins", {}),
             "warnings": [*getattr(task, "notes", ()), *other.get("warnings", ())],
         }
@@ -314,8 +317,11 @@ class _Trial:
         if spec is None or not (folder / "student").is_dir():
             raise TrialFailed(f"trial {trial}, which it builds on, has no exported student; run the recipe again")
         student = self._student(spec["build"]["student"])
-        if problem is None:
-            problem = problem_of(self._task(), Train(**spec["train"]))
+        trained = Train(**spec["train"])
+        # Its weights are held as they were when it was scored itself, whatever the precision of this trial.
+        problem = (
+            problem_of(self._task(), trained) if problem is None else dataclasses.replace(problem, precision=trained.precision)
+        )
         model = student.build(problem, weights=folder / "student").to(self.accelerator.device)
         return student, model.eval()
 

@@ -561,6 +561,7 @@ def _score_notes(group: Group) -> list[str]:
     ]
     if rows:
         notes.append(f"Rows trained on / evaluated on: {'; '.join(rows)}.")
+    notes += _precision_notes(group)
     if group.published:
         quoted = {number for row in group.published for number in row.tables}
         text = "The paper's numbers are quoted as printed, from students trained on full training splits"
@@ -574,6 +575,22 @@ def _score_notes(group: Group) -> list[str]:
     elif any(column.published for column in group.columns):
         notes.append(f"The paper has no row for student {group.student_name} on these tasks.")
     return notes
+
+
+def _precision_notes(group: Group) -> list[str]:
+    """In what the students were trained, and in what they were scored: once for the group, or by arm where arms differ."""
+    by_arm = {}
+    for arm in group.arms:
+        scored = [trial for trials in arm.trials.values() for trial in trials.values() if trial.precision and trial.scored_in]
+        by_arm[arm.label] = sorted({f"trained in {trial.precision}, scored in {trial.scored_in}" for trial in scored})
+    known = {label: " or ".join(texts) for label, texts in by_arm.items() if texts}
+    if not known:
+        return []
+    where = ", the precision in which the student is exported."
+    if len(set(known.values())) == 1:
+        (text,) = set(known.values())
+        return [text[:1].upper() + text[1:] + where]
+    return ["; ".join(f"{label}: {text}" for label, text in known.items()) + where]
 
 
 def missing_lines(run: Run) -> list[str]:

@@ -104,6 +104,8 @@ class Loop:
         )
         # DistributedDataParallel averages the student's gradients while the backward pass runs.
         self.wrapped = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
+        # It also puts autocast around the model's own forward pass, evaluations included; the loop does so in training alone.
+        accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
         self.outcome = Outcome()
         self.best: dict[str, Tensor] = {}
         self.seconds: dict[str, float] = {}
@@ -241,7 +243,11 @@ class Loop:
 
     @torch.no_grad()
     def outputs(self, split: Encoded, auxiliary: bool = False) -> tuple[Tensor, Tensor | None]:
-        """The student's outputs on a split [rows, c], and its auxiliary outputs if asked for and there are any."""
+        """The student's outputs on a split [rows, c], and its auxiliary outputs if asked for and there are any.
+
+        In the precision of its weights, as whoever loads the export has it, whatever the precision of training: bf16's three
+        digits would decide between choices that are nearly as good as each other.
+        """
         self.model.eval()
         device, processes = self.accelerator.device, self.accelerator.num_processes
         batches = evaluation_batches(split.lengths)
@@ -251,8 +257,7 @@ class Loop:
             if number % processes != self.accelerator.process_index:
                 continue
             inputs = {name: value.to(device) for name, value in self.student.pad([split.rows[r] for r in rows]).items()}
-            with self.accelerator.autocast():
-                output = self.student.forward(self.model, inputs)
+            output = self.student.forward(self.model, inputs)
             aux = self.method.auxiliary(output) if auxiliary else None
             for i, row in enumerate(rows):
                 logits[row] = output.logits[i].float().cpu()
