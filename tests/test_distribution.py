@@ -76,12 +76,34 @@ def own_components() -> Iterator[catalog.Registered]:
         yield from (item for item in catalog.current().components(kind) if item.distribution == catalog.OWN_DISTRIBUTION)
 
 
+def without_dependencies() -> set[str]:
+    """What is installed with ``--no-deps``, as the cards pin it."""
+    return {name for item in own_components() for name in item.component.no_deps}
+
+
+def test_what_is_installed_without_its_dependencies_is_required_pinned_and_in_no_extra() -> None:
+    for item in own_components():
+        assert set(item.component.no_deps) <= set(item.component.requires)
+    found = {f"{name}=={version}" for name, version in pins().items()}
+    assert without_dependencies() <= found
+    assert not {str(line) for lines in EXTRAS.values() for line in lines.values()} & without_dependencies()
+
+
+def test_ci_and_the_docs_install_what_the_cards_name() -> None:
+    names = {name.partition("==")[0] for name in without_dependencies()}
+    for path, command in ((".ci/run", "pip install .*--no-deps .*"), ("docs/offline.md", "    pip install --no-deps .*")):
+        found = re.search(command, (ROOT / path).read_text(encoding="utf-8"))
+        assert found is not None, path
+        said = re.sub(r"(\S+)\{([\d,]+)\}", lambda m: " ".join(m[1] + number for number in m[2].split(",")), found[0])
+        assert names <= set(said.split()), path
+
+
 def test_an_extra_is_exactly_what_the_cards_that_name_it_require() -> None:
     wanted: dict[str, set[str]] = {}
     for item in own_components():
         if item.component.extra:
             wanted.setdefault(item.component.extra, set()).update(
-                map(str, requirements(list(item.component.requires)).values())
+                map(str, requirements(sorted(set(item.component.requires) - set(item.component.no_deps))).values())
             )
     extras = {name: {str(item) for item in lines.values()} for name, lines in EXTRAS.items()}
     assert {name: extras[name] for name in extras.keys() - {"test"} - OF_OPTIONS} == wanted

@@ -209,7 +209,7 @@ def test_the_table_of_offline_packages_is_what_the_cards_require() -> None:
         (requirement, item.name)
         for kind in KINDS
         for item in catalog.current().components(kind)
-        if item.component.extra == "offline" and item.distribution == catalog.OWN_DISTRIBUTION
+        if item.component.extra in ("offline", "offline-large") and item.distribution == catalog.OWN_DISTRIBUTION
         for requirement in item.component.requires
     }
     assert set(rows) == wanted

@@ -370,7 +370,7 @@ def test_to_use_it_is_answered_with_what_to_install(
     path = opera("opera")
     status, output, _ = host.armada(tmp_path, "check", path)
     assert status == 0
-    assert "to install     grand-voices==3.1 for opera: pip install grand-voices==3.1" in output.splitlines()
+    assert "to install     grand-voices==3.1 for opera: pip install 'grand-voices==3.1'" in output.splitlines()
     status, _, errors = host.armada(tmp_path, "run", path)
     assert status == 2
     assert errors.splitlines()[-1] == (

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
     {"contracts", "errors", "hookspecs", "catalog", "local", "files", "settings", "content"}
-    | {"data", "weights", "hub", "tiny", "pictures", "__init__"},
+    | {"data", "weights", "hub", "packaged", "tiny", "pictures", "__init__"},
     {"losses"},
     {"training", "features", "evaluation"},
     {"methods"},
@@ -27,6 +27,7 @@ PUBLIC = {
     "armada_cli",
     "armada_cli.data",
     "armada_cli.hub",
+    "armada_cli.packaged",
     "armada_cli.pictures",
     "armada_cli.tiny",
     "armada_cli.weights",

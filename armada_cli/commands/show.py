@@ -72,7 +72,7 @@ def describe_component(registered: Registered) -> dict[str, Any]:
         "provides": sorted(card.provides),
         **registered.origin,
         "packages": _packages(card),
-        "install": _install(card),
+        "install": card.install_command(),
         "reference": card.reference,
         "defaults": dict(card.defaults),
         "options": options,
@@ -131,15 +131,6 @@ def _packages(card: Any) -> list[dict[str, str]]:
             version = ""
         found.append({"package": requirement, "installed": version})
     return found
-
-
-def _install(card: Any) -> str:
-    from armada_cli.errors import MissingPackage
-
-    missing = card.missing_packages()
-    if not missing:
-        return ""
-    return MissingPackage(card.name, missing, card.extra).hint.removeprefix("Install with: ")
 
 
 def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from armada_cli.conformance.asking import ask
 from armada_cli.conformance.report import Report
 from armada_cli.conformance.subject import Subject
 from armada_cli.contracts import KINDS, Component, Environment
-from armada_cli.errors import MissingPackage, UserError
+from armada_cli.errors import UserError
 from armada_cli.recipe.nested import read_nested
 from armada_cli.recipe.values import is_required
 
@@ -49,9 +49,8 @@ def verify(
         if shrunk and kind != "teacher":
             # As in a smoke run: what is made tiny needs no package beyond armada's own.
             card = dataclasses.replace(card, requires=(), extra=None)
-        missing = card.missing_packages()
-        if missing:
-            raise MissingPackage(card.name, missing, card.extra)
+        if card.missing_packages():
+            raise card.missing_error()
         module = importlib.import_module(f"armada_cli.conformance.{MODULES[kind]}")
         names = [name for name, _ in module.QUESTIONS]
         if unknown := [name for name in only or () if name not in names]:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from armada_cli.contracts import Environment
-from armada_cli.errors import MissingPackage, UserError
+from armada_cli.errors import UserError
 from armada_cli.execution import display
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
@@ -79,6 +79,7 @@ class Conduct:
         failed: dict[str, str] = {}
         if todo:
             self._record()
+            self._prepare()
             try:
                 with self._stage("features"):
                     specs = self._with_features(todo)
@@ -95,15 +96,20 @@ class Conduct:
     def _require_all(self) -> None:
         for choice in self.plan.choices:
             component = choice.registered.component
-            missing = component.missing_packages()
-            if missing:
-                raise MissingPackage(f"{choice.registered.kind} {component.name}", missing, component.extra)
+            if component.missing_packages():
+                raise component.missing_error(f"{choice.registered.kind} {component.name}")
             downloads = list(choice.options.downloads(self.environment)) if hasattr(choice.options, "downloads") else []
             if downloads and self.environment.offline:
                 raise UserError(
                     f"{choice.registered.kind} {component.name} needs {downloads[0]}, and downloads are off (HF_HUB_OFFLINE)",
                     "Fetch it where there is a connection (`hf download NAME`), or name a local folder",
                 )
+
+    def _prepare(self) -> None:
+        """Here and not in the workers, where nobody would see a bar, and each would wait for the others."""
+        for choice in self.plan.choices:
+            if hasattr(choice.options, "prepare"):
+                choice.options.prepare(self.environment)
 
     def _with_features(self, todo: list[Trial]) -> list[dict[str, Any]]:
         """The specs of `todo`, with the keys of the prepared features of those that need them."""

