@@ -65,10 +65,13 @@ def test_which_plot_is_read_is_an_option(folder):
     }
 
 
-def test_either_split_can_be_evaluated(folder):
+def test_the_dev_split_is_evaluated_and_the_test_split_where_it_is_named(folder):
+    """As every other task is evaluated on its validation split."""
     (folder / "split.json").write_text(json.dumps({**SPLITS, "test": ["0000002"]}))
-    first = [make(Environment(), path=str(folder), split=name).split("validation").texts[0][0][:4] for name in ("test", "dev")]
-    assert first == ["Snow", "A cl"]
+    named = ({}, {"split": "dev"}, {"split": "test"})
+    read = [make(Environment(), path=str(folder), **options).split("validation").texts[0][0][:4] for options in named]
+    assert read == ["A cl", "A cl", "Snow"]
+    assert [CARD.options(**options).rows()["validation"] for options in named] == [2_608, 2_608, 7_799]
 
 
 def test_scores_are_micro_and_macro_f1_in_percent(folder):
@@ -121,7 +124,7 @@ def test_another_film_or_split_is_another_identity_and_another_place_is_not(fold
         return CARD.identity(CARD.options(**options), Environment(data=folder.parent))
 
     before = identity()
-    assert identity(path=str(folder)) == before != identity(split="dev")
+    assert identity(path=str(folder)) == before != identity(split="test")
     (folder / "dataset" / "0000003.json").write_text(json.dumps({**FILMS["0000003"], "plot": ["Another one, and longer."]}))
     changed = identity()
     (folder / "split.json").write_text(json.dumps({**SPLITS, "dev": []}))

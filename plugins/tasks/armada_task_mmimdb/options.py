@@ -30,7 +30,11 @@ class MMIMDbOptions:
     hdf5: str | None = option(
         None, "The released features file: its split, genres and small posters in place of split.json and the JPEGs", path=True
     )
-    split: str = option("test", "The split that is evaluated; the paper does not say which", choices=("test", "dev"))
+    split: str = option(
+        "dev",
+        "The split that is evaluated: dev, the validation split as in all other tasks, or test (the paper does not say which)",
+        choices=("dev", "test"),
+    )
     # The authors of the data set take the longest.
     plot: str = option("longest", "Which of a film's plots the student reads", choices=("longest", "first", "all"))
 

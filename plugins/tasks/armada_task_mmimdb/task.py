@@ -18,7 +18,7 @@ class MMIMDb(Task):
     kind = "multilabel"
 
     def split(self, name: str) -> Split:
-        """``train``, or the split that the options name as ``validation``; labels are 23 zeros and ones.
+        """``train``, or as ``validation`` the one that the option `split` names, dev by default; labels are 23 zeros and ones.
 
         Raises:
             UserError: no folder, or a film that cannot be used, with the file's name.
