@@ -97,7 +97,9 @@ def loop(
         steps=3 * train.epochs,
         learning_rate=lambda step: learning_rate(train, 3 * train.epochs, step),
     )
-    task: Any = SimpleNamespace(metric="accuracy", score=lambda outputs, labels: {"accuracy": next(given)})
+    task: Any = SimpleNamespace(
+        metric="accuracy", labels=lambda: problem.labels, score=lambda outputs, labels: {"accuracy": next(given)}
+    )
     return Loop(
         student=student,
         model=model,
@@ -179,6 +181,17 @@ def test_what_is_trained_in_bf16_is_scored_in_the_precision_of_its_weights(
     with torch.no_grad():
         alone = made.model.eval()(torch.stack([row["x"] for row in made.validation.rows]))[0]
     torch.testing.assert_close(made.outputs(made.validation)[0], alone, rtol=0, atol=0)
+
+
+def test_a_student_that_answers_every_row_alike_is_told_of_the_epoch_that_counts() -> None:
+    made = loop(scores=[1, 2], lr=1e-9)
+    with torch.no_grad():
+        made.model.head.weight.zero_()
+        made.model.head.bias.copy_(torch.tensor([0.0, 1.0]))
+    outcome = made.run()
+    assert outcome.sameness is not None
+    assert outcome.sameness.startswith("the student gives all 24 evaluated rows the same answer (b)")
+    assert loop(scores=[1, 2], lr=3e-2).run().sameness is None
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:

@@ -120,3 +120,74 @@ def test_score_keeps_the_order_of_the_names():
 def test_importing_the_metrics_imports_nothing_heavy():
     code = "import sys, armada_cli.evaluation.metrics; print(sorted({'numpy', 'sklearn', 'scipy', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# --------------------------------------------------------------------------------------------- students that never vary
+
+
+def collapsed(size: float, seed: int = 0, count: int = 400) -> tuple[np.ndarray, list[float]]:
+    """What a regressor gives that has collapsed to one number: rounding noise about it, in float32."""
+    draw = np.random.default_rng(seed)
+    steps = draw.integers(-4, 5, size=count)
+    outputs = (np.float32(size) * (1 + steps * np.float32(2.0**-23))).astype(np.float32)
+    return outputs[:, None], list(draw.normal(3, 1, count) + 0.5 * steps)
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+@pytest.mark.parametrize("size", [1e-3, 0.3, 2.7, 60.0, 1990.0, -5e5])
+def test_rounding_noise_is_not_scored(name, size):
+    """Spread 1e-7 beside its values: a correlation of the last bits (here 45 and more) is no correlation of predictions."""
+    outputs, labels = collapsed(size)
+    noise = outputs[:, 0].astype(float) / size
+    assert abs(np.corrcoef(noise, labels)[0, 1]) > 0.45
+    assert metrics.METRICS[name](outputs, labels) == 0.0
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+@pytest.mark.parametrize(("centre", "spread"), [(0.0, 1e-9), (2.7, 1e-3), (1990.0, 0.1), (1e6, 50.0), (0.0, 1e12)])
+def test_small_differences_that_float32_holds_are_scored(name, centre, spread):
+    labels = np.linspace(-1, 1, 50)
+    outputs = np.float32(centre + spread * labels)[:, None]
+    assert metrics.METRICS[name](outputs, labels) == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+def test_targets_are_exact_and_may_lie_close_together(name):
+    labels = [1e6 + 1e-3 * step for step in range(5)]
+    assert metrics.METRICS[name](np.arange(5.0)[:, None], labels) == pytest.approx(100)
+
+
+def test_a_collapsed_regressor_is_told_with_its_number():
+    outputs, labels = collapsed(2.5)
+    said = metrics.sameness(outputs, labels)
+    assert said == (
+        "the student gives all 400 evaluated rows the same number (2.5, with a spread of 2e-06): its correlations are 0 by "
+        "convention"
+    )
+
+
+def test_a_student_that_always_answers_alike_is_told_with_its_answer():
+    labels = [0, 1] * 10
+    said = metrics.sameness(logits(*[1] * 20), labels, ("bad", "good"))
+    assert (
+        said
+        == "the student gives all 20 evaluated rows the same answer (good): it has found nothing out, whatever its accuracy"
+    )
+    many = metrics.sameness(np.array([[1.0, -1.0, 2.0]] * 20), [(1, 0, 1), (0, 1, 0)] * 10, ("a", "b", "c"))
+    assert many is not None
+    assert "the same answer (a, c)" in many
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        (logits(*[1] * 20), [1] * 20),
+        (logits(*[1] * 5), [0, 1, 0, 1, 0]),
+        (logits(*[1] * 19, 0), [0, 1] * 10),
+        (np.linspace(0, 1, 20)[:, None], list(np.linspace(0, 1, 20))),
+        (np.ones((20, 1)), [2.0] * 20),
+    ],
+    ids=["labels are alike", "few rows", "one differs", "numbers", "targets are alike"],
+)
+def test_otherwise_there_is_nothing_to_tell(outputs, labels):
+    assert metrics.sameness(outputs, labels) is None

@@ -6,8 +6,9 @@ of a multi-label task is predicted where its logit is above 0, that is, where it
 generated text take n texts and their references instead.
 
 Predictions that do not vary score 0 where the formula would divide by zero: a student that always says the same has found
-nothing out, and a NaN in a table says less. Importing this module is cheap; numpy, scipy and scikit-learn come with the
-first call.
+nothing out, and a NaN in a table says less. Numbers count as equal when they differ by no more than float32's arithmetic makes
+the same number differ: a correlation would else be one of rounding noise. `sameness` says so in words. Importing this module is
+cheap; numpy, scipy and scikit-learn come with the first call.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from armada_cli.errors import TrialFailed
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+ROUNDING = 32 * 2.0**-23
+"""Predictions whose spread is at most this share of their size are one number: 32 units in float32's last place. A student of a
+few layers gives one text other last digits beside longer neighbours (up to 1e-6 of the value was seen)."""
+
+FEW_ROWS = 10
+"""With fewer rows than this it is no news that all are answered alike."""
 
 
 def accuracy(outputs: np.ndarray, labels: Sequence[Any]) -> float:
@@ -43,16 +52,14 @@ def pearson(outputs: np.ndarray, labels: Sequence[Any]) -> float:
     """Pearson's linear correlation of predictions [n, 1] and targets, -100 .. 100; the paper's "Pear"."""
     from scipy.stats import pearsonr
 
-    predicted, true = _numbers(outputs, labels)
-    return 0.0 if _constant(predicted) or _constant(true) else 100.0 * float(pearsonr(predicted, true).statistic)
+    return _correlation(lambda predicted, true: pearsonr(predicted, true).statistic, outputs, labels)
 
 
 def spearman(outputs: np.ndarray, labels: Sequence[Any]) -> float:
     """Spearman's rank correlation of predictions [n, 1] and targets, -100 .. 100."""
     from scipy.stats import spearmanr
 
-    predicted, true = _numbers(outputs, labels)
-    return 0.0 if _constant(predicted) or _constant(true) else 100.0 * float(spearmanr(predicted, true).statistic)
+    return _correlation(lambda predicted, true: spearmanr(predicted, true).statistic, outputs, labels)
 
 
 def f1(outputs: np.ndarray, labels: Sequence[Any]) -> float:
@@ -151,6 +158,34 @@ def score(names: Iterable[str], outputs: Any, labels: Sequence[Any]) -> dict[str
     return {name: METRICS[name](outputs, labels) for name in names}
 
 
+def sameness(outputs: np.ndarray, labels: Sequence[Any], names: Sequence[str] = ()) -> str | None:
+    """What to tell of a student that answers every row alike although the labels differ; None where it does not.
+
+    Args:
+        outputs, labels: as for the metrics.
+        names: of the classes; without them a class is told by its number. Two-dimensional labels are several of these a row,
+            and labels that are floats are numbers to be predicted.
+
+    Raises:
+        TrialFailed, ValueError: as for the metrics.
+    """
+    values, true = _checked(outputs, labels)
+    if len(values) < FEW_ROWS or (true == true[0]).all():
+        return None
+    rows = f"the student gives all {len(values)} evaluated rows the same"
+    if true.ndim == 1 and true.dtype.kind == "f":
+        if not _alike(values[:, 0]):
+            return None
+        spread = float(values.max() - values.min())
+        return f"{rows} number ({values[0, 0]:.4g}, with a spread of {spread:.1g}): its correlations are 0 by convention"
+    predicted, _ = _classes(outputs, labels)
+    if (predicted != predicted[0]).any():
+        return None
+    chosen = [place for place, flag in enumerate(predicted[0]) if flag] if predicted.ndim == 2 else [int(predicted[0])]
+    said = ", ".join(str(names[place] if names else place) for place in chosen) or "none"
+    return f"{rows} answer ({said}): it has found nothing out, whatever its accuracy"
+
+
 def _best_of(alike: Callable[[str, str], float], answers: Sequence[str], references: Sequence[Any]) -> float:
     """100 times the mean over texts of the largest `alike` among their references."""
     if not len(answers) or len(answers) != len(references):
@@ -197,7 +232,14 @@ def _numbers(outputs: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np
     return values[:, 0], true.astype(float)
 
 
-def _constant(values: np.ndarray) -> bool:
-    """Equal up to rounding: float32 predictions of one value differ in their last bits once they are standardised."""
-    spread = float(values.max() - values.min())
-    return spread <= 1e-12 * max(1.0, float(abs(values).max()))
+def _correlation(statistic: Callable[[Any, Any], float], outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """In percent; 0 where it is not defined, because predictions or targets are all alike."""
+    predicted, true = _numbers(outputs, labels)
+    if _alike(predicted) or (true == true[0]).all():
+        return 0.0
+    return 100.0 * float(statistic(predicted, true))
+
+
+def _alike(values: np.ndarray) -> bool:
+    """Whether predictions [n] are one number up to the rounding of float32, beside their own size."""
+    return float(values.max() - values.min()) <= ROUNDING * float(abs(values).max())

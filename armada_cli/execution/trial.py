@@ -130,6 +130,7 @@ class _Trial:
             "warnings": [
                 *getattr(task, "notes", ()),
                 *self.spec.get("notes", ()),
+                *([outcome.sameness] if outcome.sameness else []),
                 *scales.warnings(records, self._weights()),
             ],
         }

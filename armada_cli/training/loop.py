@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from armada_cli.contracts import Batch, Method, Student, Task
 from armada_cli.errors import Interrupted, TrialFailed
+from armada_cli.evaluation import metrics
 from armada_cli.settings import Train
 from armada_cli.training import checkpoint
 from armada_cli.training.batching import epoch_batches, evaluation_batches, steps_per_epoch
@@ -46,12 +47,14 @@ class Encoded:
 
 @dataclass
 class Outcome:
-    """What a training gives, all of it a function of the trial's id."""
+    """What a training gives, all of it a function of the trial's id. `sameness` tells of a student that answers every row
+    alike."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     selected: int = 0
     scores: dict[str, float] = field(default_factory=dict)
     auxiliary: dict[str, float] | None = None
+    sameness: str | None = None
     orthogonality: float | None = None
 
 
@@ -284,6 +287,8 @@ class Loop:
         if self.validation is not None:
             outputs, auxiliary = self.outputs(self.validation, auxiliary=True)
             scores.update(scored(self.task, outputs, self.validation.raw_labels))
+            if same := metrics.sameness(outputs.numpy(), self.validation.raw_labels, self.task.labels()):
+                record["sameness"] = same
             if auxiliary is not None:
                 record["auxiliary"] = scored(self.task, auxiliary, self.validation.raw_labels)
         maps = [module for item in self.own.values() for module in item.modules() if isinstance(module, OrthogonalMap)]
@@ -309,6 +314,7 @@ class Loop:
         self.outcome.selected = chosen["epoch"]
         self.outcome.scores = chosen["scores"]
         self.outcome.auxiliary = chosen.get("auxiliary")
+        self.outcome.sameness = chosen.get("sameness")
         defects = [item["orthogonality"] for item in epochs if "orthogonality" in item]
         self.outcome.orthogonality = max(defects) if defects else None
 
