@@ -115,6 +115,15 @@ def test_the_number_of_exported_students_is_the_plans(name: str, catalog: Catalo
     assert trials * float(found[3]) < int(found[1]) < trials * float(found[3]) + 10
 
 
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in OWN])
+def test_an_experiment_has_the_three_seeds_of_a_test_or_says_what_one_costs(name, catalog, environment) -> None:
+    seeds = load_recipe(name, catalog, environment).seeds
+    said = re.search(r"One seed costs (\d+) hours", RECIPES[name].read_text(encoding="utf-8"))
+    assert len(seeds) == (1 if said else 3)
+    if said:
+        assert f"about {said[1]} hours" in opening(name)["Takes"]
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -144,12 +153,14 @@ def test_llamas_learn_three_epochs_in_batches_of_four_with_lora_of_rank_eight(na
 
 def test_a_llama_is_trained_once_for_all_the_sets_it_is_asked(catalog, environment) -> None:
     plan = planned("llama8b_instruct", catalog, environment)
-    assert len(plan.trials) == 50
+    assert len(plan.trials) == 3 * 50
     trained = [trial for trial in plan.everything if EVALUATED not in trial.depends]
-    assert [trial.task.name for trial in trained] == ["dolly"] * 10, "undistilled, and three losses of each of three teachers"
+    assert [trial.task.name for trial in trained] == ["dolly"] * 3 * 10, (
+        "undistilled, and three losses of each of three teachers"
+    )
     reasoning = planned("llama7b_reasoning", catalog, environment)
     trained = [trial for trial in reasoning.everything if EVALUATED not in trial.depends]
-    assert len(trained) == 8
+    assert len(trained) == 3 * 8
     assert {trial.task.name: trial.limit.get("train") for trial in trained} == {"commonsense": 8000, "math": None}
 
 
