@@ -75,6 +75,7 @@ def loop(
     scores: Sequence[float] = (),
     dropout: float = 0.0,
     stopping: Callable[[], bool] = lambda: False,
+    metric: str = "accuracy",
     **settings: Any,
 ) -> Loop:
     """A training of eight rows a step, three steps an epoch. `scores` are what the validation split gives, epoch by epoch."""
@@ -98,7 +99,7 @@ def loop(
         learning_rate=lambda step: learning_rate(train, 3 * train.epochs, step),
     )
     task: Any = SimpleNamespace(
-        metric="accuracy", labels=lambda: problem.labels, score=lambda outputs, labels: {"accuracy": next(given)}
+        metric=metric, labels=lambda: problem.labels, score=lambda outputs, labels: {metric: next(given)}
     )
     return Loop(
         student=student,
@@ -217,6 +218,16 @@ def test_the_best_epochs_weights_are_kept_and_of_equals_the_first(scores: list[f
     made = loop(scores=scores, epochs=4, select="best", schedule="constant")
     outcome = made.run()
     assert (outcome.selected, outcome.scores) == (2, {"accuracy": 30.0})
+    assert same(weights(made), weights(short))
+
+
+def test_of_a_metric_that_is_better_the_smaller_it_is_the_smallest_is_best() -> None:
+    made = loop(scores=[0.9, 0.2, 0.4, 0.2], epochs=4, select="best", schedule="constant", metric="rmse")
+    outcome = made.run()
+    assert (outcome.selected, outcome.scores) == (2, {"rmse": 0.2})
+    short = loop(scores=[0.9, 0.2], epochs=4, stopping=_after(6), schedule="constant", metric="rmse")
+    with pytest.raises(Interrupted):
+        short.run()
     assert same(weights(made), weights(short))
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from armada_cli.errors import UserError
 
-LOWER_IS_BETTER = frozenset({"loss", "mae", "mse", "rmse", "perplexity"})
-
 
 @dataclass(frozen=True)
 class Trial:

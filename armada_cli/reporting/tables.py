@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from armada_cli.direction import lower_is_better
 from armada_cli.reporting import published
-from armada_cli.reporting.folder import LOWER_IS_BETTER, Run, Trial
+from armada_cli.reporting.folder import Run, Trial
 from armada_cli.reporting.statistics import Difference, Summary, compare, holm, mean, summarise
 
 NOTHING = "–"
@@ -71,7 +72,7 @@ class Column:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.metric.lower() in LOWER_IS_BETTER
+        return lower_is_better(self.metric)
 
 
 @dataclass

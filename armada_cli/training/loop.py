@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from armada_cli.contracts import Batch, Method, Student, Task
+from armada_cli.direction import lower_is_better
 from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.evaluation import metrics
 from armada_cli.settings import Train
@@ -295,18 +296,15 @@ class Loop:
         if maps:
             record["orthogonality"] = max(item.defect() for item in maps)
         self.outcome.epochs.append(record)
-        if self.train.select == "best" and scores:
-            metric = self.task.metric
-            so_far = max((item["scores"][metric] for item in self.outcome.epochs[:-1]), default=-math.inf)
-            if scores[metric] > so_far:
-                self.best = {name: value.detach().clone() for name, value in checkpoint.module_state(self.model).items()}
+        if self.train.select == "best" and scores and self._best_epoch() is record:
+            self.best = {name: value.detach().clone() for name, value in checkpoint.module_state(self.model).items()}
 
     def _select(self) -> None:
         """Choose the epoch that counts; for ``best`` the student gets that epoch's weights back."""
-        epochs, metric = self.outcome.epochs, self.task.metric
+        epochs = self.outcome.epochs
         chosen = epochs[-1]
         if self.train.select == "best" and self.validation is not None:
-            chosen = max(epochs, key=lambda item: item["scores"][metric])  # the first of equals
+            chosen = self._best_epoch()
             own = checkpoint.module_state(self.model)
             with torch.no_grad():
                 for name, value in self.best.items():
@@ -317,6 +315,12 @@ class Loop:
         self.outcome.sameness = chosen.get("sameness")
         defects = [item["orthogonality"] for item in epochs if "orthogonality" in item]
         self.outcome.orthogonality = max(defects) if defects else None
+
+    def _best_epoch(self) -> dict[str, Any]:
+        """The record of the epoch with the best main score so far, the first of equals."""
+        metric = self.task.metric
+        sign = -1 if lower_is_better(metric) else 1
+        return max(self.outcome.epochs, key=lambda item: sign * item["scores"][metric])
 
     # -------------------------------------------------------------------------------------------------- checkpoints
 
