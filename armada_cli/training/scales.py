@@ -23,6 +23,7 @@ ADVICE = {
     "output": "try a smaller alpha or another tau",
     "auxiliary task": "try gamma {weight:.2g}",
     "auxiliary output": "try gamma {weight:.2g}",
+    "auxiliary reconstruction": "try gamma {weight:.2g}",
     "soft labels": "try a smaller alpha or temperature",
 }
 
