@@ -12,7 +12,7 @@ from armada_student_encoders.options import EncoderOptions
 from armada_student_encoders.student import Encoder
 from torch import Tensor, nn
 
-from armada_cli import Environment, Problem, hub
+from armada_cli import Environment, Problem, UserError, hub
 
 TWO = Problem("classification", 2, ("bad", "good"), 32)
 TEXTS = [("the ferry was warm",), ("a grim letter",), ("nobody calls the old lantern bright , but it is bright",)]
@@ -65,6 +65,25 @@ def test_the_pooled_output_is_what_the_head_reads_before_its_dropout(family: str
     kept = given[-1] != 0
     assert 0 < int(kept.sum()) < kept.numel()
     torch.testing.assert_close(given[-1][kept], 2 * pooled[kept])
+
+
+def test_a_model_of_encoder_and_decoder_has_no_last_layer_to_be_pooled(student: Encoder) -> None:
+    from transformers import BartConfig, BartForSequenceClassification
+
+    sizes = {
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+    }
+    config = BartConfig(vocab_size=64, encoder_ffn_dim=32, decoder_ffn_dim=32, pad_token_id=0, eos_token_id=2, **sizes)
+    model = BartForSequenceClassification(config).eval()
+    rows = torch.tensor([[5, 6, 2], [7, 8, 2]])
+    inputs = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+    assert student.forward(model, inputs).pooled.shape == (2, 16)
+    with pytest.raises(UserError, match="no single last layer to be pooled"):
+        student.forward(model, inputs, hidden_states=True)
 
 
 def test_padding_changes_no_answer(student: Encoder) -> None:

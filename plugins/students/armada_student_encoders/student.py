@@ -134,7 +134,12 @@ class Encoder(Student):
         output = model(**batch, output_hidden_states=hidden_states)
         caught = watch.take()
         pooled = caught[:, 0] if caught.ndim == 3 else caught
-        states = output.hidden_states if hidden_states else None
+        states = getattr(output, "hidden_states", None) if hidden_states else None
+        if hidden_states and states is None:
+            raise UserError(
+                f"student {self.place}: a model of an encoder and a decoder has no single last layer to be pooled",
+                "Say pooling: pooler",
+            )
         anchor = caught if states is None else states[-1]
         if batch["input_ids"].ndim == 3:
             n, choices = batch["input_ids"].shape[:2]
