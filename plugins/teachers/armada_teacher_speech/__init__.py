@@ -11,7 +11,7 @@ def armada_teachers() -> list[Component]:
     return [
         Component(
             name="speech-offline",
-            summary="Text spoken by hibari, heard by Whisper tiny.en's encoder (384 wide); no hub needed",
+            summary="Text spoken by hibari, heard by Whisper tiny.en's encoder (384 wide) or base's (512)",
             target="armada_teacher_speech.teacher:Speech",
             options=SpeechOptions,
             provides={"audio"},

