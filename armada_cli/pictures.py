@@ -6,7 +6,6 @@ Public, for plugins whose teacher looks at a picture. Everything heavy is import
 from __future__ import annotations
 
 import io
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli import hub
 from armada_cli.contracts import Environment
+from armada_cli.devices import pick_device
 from armada_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -190,20 +190,6 @@ class PictureEncoder:
             return output.pooler_output.flatten(1)
         state = output.last_hidden_state
         return state[:, 0] if state.ndim == 3 else state.mean(dim=(2, 3))
-
-
-def pick_device(environment: Environment) -> str:
-    """The device of this process: what was asked for, or the best there is; of several GPUs the one of its ``LOCAL_RANK``,
-    which `accelerate launch` sets."""
-    import torch
-
-    device = environment.device
-    if device == "auto":
-        mps = getattr(torch.backends, "mps", None)
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps is not None and mps.is_available() else "cpu"
-    if device == "cuda":
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(1, torch.cuda.device_count())}"
-    return device
 
 
 def save_tiny_encoder(folder: Path) -> None:

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
     {"contracts", "errors", "hookspecs", "catalog", "local", "files", "settings", "content", "direction"}
-    | {"data", "weights", "hub", "packaged", "tiny", "pictures", "__init__"},
+    | {"data", "weights", "hub", "packaged", "tiny", "pictures", "devices", "launch", "__init__"},
     {"losses"},
     {"training", "features", "evaluation"},
     {"methods"},
@@ -26,6 +26,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 PUBLIC = {
     "armada_cli",
     "armada_cli.data",
+    "armada_cli.devices",
     "armada_cli.hub",
     "armada_cli.packaged",
     "armada_cli.pictures",

@@ -18,7 +18,6 @@ from armada_teacher_diffusers import armada_teachers
 from armada_teacher_diffusers.image import Midjourney, StableDiffusion
 from armada_teacher_diffusers.miniature import save_image_pipeline, save_lora
 from armada_teacher_diffusers.options import MidjourneyOptions, ModelScopeOptions, StableDiffusionOptions
-from armada_teacher_diffusers.pipeline import choose_device
 from armada_teacher_diffusers.video import ModelScopeVideo
 from safetensors.torch import load_file, save_file
 
@@ -494,14 +493,6 @@ def test_a_damaged_or_pickled_lora_is_a_problem(journey: MidjourneyOptions, tmp_
     pickled.write_bytes(b"\x80\x04.")
     for path, words in ((damaged, "is damaged"), (pickled, "is no .safetensors file")):
         assert any(words in line for line in dataclasses.replace(journey, lora=str(path)).problems(HERE))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_here_is_refused() -> None:
-    with pytest.raises(UserError, match="torch sees 0 GPUs"):
-        choose_device("cuda:1")
-    with pytest.raises(UserError, match="device 'gpu' is not one"):
-        choose_device("gpu")
 
 
 def test_the_checkpoint_writers_leave_the_random_numbers_of_others_alone(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from armada_cli.commands import (
     set_option,
 )
 from armada_cli.contracts import Environment
+from armada_cli.devices import check_device
 from armada_cli.errors import UserError
 from armada_cli.features.store import Entry, FeatureStore
 
@@ -91,6 +92,7 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
     from armada_cli.plan import make_plan
     from armada_cli.recipe.loader import load_recipe
 
+    check_device(device)
     environment = dataclasses.replace(environment, device=device)
     plan = make_plan(load_recipe(recipe, load_catalog(), environment, overrides), environment)
     if not plan.feature_jobs:

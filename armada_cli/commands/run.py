@@ -12,6 +12,8 @@ import click
 
 from armada_cli.commands import device_option, environment_options, local_code_option, recipe_argument, set_option
 from armada_cli.contracts import Environment
+from armada_cli.devices import check_device
+from armada_cli.launch import Launch, describe_ignored, settle_environment
 
 
 @click.command()
@@ -41,13 +43,25 @@ def command(
 
     With --smoke nothing is downloaded, no extra package is needed, and nothing outside of runs/smoke is written.
     """
+    # A batch system's notice is treated like Ctrl-C: checkpoints are written, and the same command goes on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    check_device(device, here=not smoke)  # a smoke run is on the CPU, wherever the real one will be
+    environment = dataclasses.replace(environment, device=device)
+    ignored = list(describe_ignored())
+    with settle_environment() as launch:
+        if launch.leads:
+            for line in ignored:
+                click.echo(f"armada: {line}", err=True)
+        return _run(recipe, overrides, workers, smoke, environment, launch)
+
+
+def _run(
+    recipe: str, overrides: tuple[str, ...], workers: int | None, smoke: bool, environment: Environment, launch: Launch
+) -> int:
     from armada_cli import catalog
     from armada_cli.plan import device_kind, make_plan
     from armada_cli.recipe import load_recipe
 
-    # A batch system's notice is treated like Ctrl-C: checkpoints are written, and the same command goes on.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    environment = dataclasses.replace(environment, device=device)
     plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
     real, real_environment = plan, environment
     if smoke:
@@ -61,8 +75,9 @@ def command(
 
     if workers is None:
         workers = (os.cpu_count() or 1) if device_kind(environment) == "cpu" else 1
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launch.several:
         workers = 0  # the launcher has made the processes; each trial runs in all of them
+        _meet(launch, environment)
     conduct = Conduct(plan, environment, workers, command=shlex.join(["armada", *sys.argv[1:]]), smoke=smoke)
     failed = conduct.run()
     if not conduct.leads:
@@ -84,3 +99,13 @@ def command(
         click.echo(f"armada: {count} trial{'s' * (count != 1)} failed; the same command tries again", err=True)
         return 1
     return 0
+
+
+def _meet(launch: Launch, environment: Environment) -> None:
+    """Wait for the launcher's other processes, before anything starts."""
+    from armada_cli.devices import pick_trial_device
+    from armada_cli.training.processes import meet
+
+    # They stop at different steps, and one that waits for another in C++ hears no Python handler: SIGTERM ends it at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    meet(launch, pick_trial_device(environment, launch))

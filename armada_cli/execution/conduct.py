@@ -20,6 +20,7 @@ from armada_cli.execution import display
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
 from armada_cli.files import read_json, write_atomic, write_json
+from armada_cli.launch import read_launch
 from armada_cli.plan import Plan, Trial, device_kind
 from armada_cli.runs import Runs
 
@@ -51,7 +52,7 @@ class Conduct:
     @property
     def leads(self) -> bool:
         """Whether this process writes and prints: the only one, or the first of several."""
-        return os.environ.get("RANK", "0") == "0"
+        return read_launch().leads
 
     def run(self) -> dict[str, str]:
         """Do everything that is not done. Returns id -> reason of the trials that failed.
@@ -259,7 +260,7 @@ def _interruptions() -> Iterator[Callable[[], bool]]:
             signal.default_int_handler(number, frame)
         asked = True
 
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1 and threading.current_thread() is threading.main_thread()
+    alone = not read_launch().several and threading.current_thread() is threading.main_thread()
     if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield lambda: False
         return

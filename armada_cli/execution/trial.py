@@ -15,17 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from armada_cli import catalog as catalogs
 from armada_cli import local
 from armada_cli.contracts import Environment, Loss, Method, Problem, Setup, Split, Student, Task, fingerprint
+from armada_cli.devices import pick_trial_device
 from armada_cli.errors import TrialFailed, UserError
 from armada_cli.evaluation import generation
 from armada_cli.features.prepare import load_prepared
 from armada_cli.files import disk_error, read_json, replace_folder, write_json
+from armada_cli.launch import Launch, read_launch, settle_environment
 from armada_cli.plan import EVALUATED
 from armada_cli.runs import Runs
 from armada_cli.settings import Train
@@ -33,7 +35,7 @@ from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
 from armada_cli.training.loop import Encoded, Loop, learning_rate, read_log, scored
 from armada_cli.training.precision import held_in
-from armada_cli.training.processes import gather_rows
+from armada_cli.training.processes import gather_rows, processes
 from armada_cli.training.seeds import drawn_from, stream
 
 Progress = Callable[[str, int, int, str], None]
@@ -52,7 +54,7 @@ def run_trial(
         Interrupted: `stopping` became true; a checkpoint is written.
     """
     runs = Runs(environment.runs)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes() > 1:
         return _Trial(spec, environment, runs, progress, stopping).run()
     with runs.lock(spec["id"]):
         return runs.result(spec["id"]) or _Trial(spec, environment, runs, progress, stopping).run()
@@ -401,16 +403,24 @@ def encode(student: Student, problem: Problem, split: Split) -> Encoded:
 
 
 def make_accelerator(train: Train, environment: Environment) -> Accelerator:
-    """Device, precision and processes. On CPU a trial has one thread, so that its bits do not depend on the core count."""
+    """Device, precision and processes. On CPU a trial has one thread, so that its bits do not depend on the core count.
+
+    accelerate takes the device from a variable alone, and several processes from what a launcher left in the shell; so the
+    environment is settled around its making. Several processes are those that have met (`training.processes.meet`).
+    """
     precision = "bf16" if train.precision == "bf16" else "no"
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # it is the process's own and final otherwise; the next trial may want another
-    accelerator = Accelerator(
-        cpu=environment.device == "cpu" or (environment.device == "auto" and not torch.cuda.is_available()),
-        mixed_precision=precision,
-    )
-    if accelerator.device.type == "cpu":
+    launch = read_launch() if processes() > 1 else Launch()
+    device = torch.device(pick_trial_device(environment, launch))
+    state = PartialState._shared_state
+    if state and (state.get("device") != device or AcceleratorState._shared_state.get("_mixed_precision") != precision):
+        # It is the process's own and final otherwise; the next trial may want another.
+        AcceleratorState._reset_state(reset_partial_state=True)
+    with settle_environment(ACCELERATE_TORCH_DEVICE=str(device)):
+        accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    if device.type == "cpu":
         torch.set_num_threads(1)
+    elif device.type == "cuda":
+        torch.cuda.set_device(device)  # what says "cuda" alone means this one
     return accelerator
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
+
+from armada_cli.launch import read_launch
 
 LINE_SECONDS = 5.0
 
@@ -40,7 +41,7 @@ class Lines(Progress):
 @contextlib.contextmanager
 def show_progress(title: str, total: int, *, enabled: bool = True) -> Iterator[Progress]:
     """Progress on standard error, shown by the first process alone when several share the work."""
-    if not enabled or os.environ.get("RANK", "0") != "0":
+    if not enabled or not read_launch().leads:
         yield Progress()
     elif not sys.stderr.isatty():
         yield Lines(title, total)

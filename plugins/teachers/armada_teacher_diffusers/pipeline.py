@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from armada_cli import Environment, Teacher, UserError, hub
+from armada_cli.devices import pick_device
 from armada_cli.weights import count_parameters
 from armada_teacher_diffusers.options import DiffusionOptions
 
@@ -39,7 +39,7 @@ class Diffusion(Teacher):
     def __init__(self, options: DiffusionOptions, environment: Environment) -> None:
         super().__init__(options, environment)
         self.batch_size = options.batch_size
-        self.device = choose_device(environment.device)
+        self.device = torch.device(pick_device(environment))
         self.seen = self.truncated = 0
         with still(), threads(environment.threads):
             self.pipeline = self.load()
@@ -186,31 +186,6 @@ def readable(text: Any, name: str) -> str:
             f"teacher {name} draws texts, this task hands it {kind}", "Take a teacher that looks at pictures, as resnet-posters"
         )
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def choose_device(asked: str) -> torch.device:
-    """The device of this process: what was asked for, or the best there is; among several GPUs the one of its ``LOCAL_RANK``,
-    as `accelerate launch` numbers its processes.
-
-    Raises:
-        UserError: there is no such device here.
-    """
-    if asked == "auto":
-        asked = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(asked)
-    except RuntimeError:
-        raise UserError(f"device {asked!r} is not one", "Take auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise UserError(f"device {asked!r} is not here, torch sees {count} GPUs", "Take device auto or cpu")
-        if device.index is None:
-            local = os.environ.get("LOCAL_RANK", "0")
-            device = torch.device("cuda", int(local) % count if local.isdigit() else 0)
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError(f"device {asked!r} is not here", "Take device auto or cpu")
-    return device
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Tokenizer
 
 from armada_cli import Environment, Teacher, UserError, hub
-from armada_cli.pictures import pick_device
+from armada_cli.devices import pick_device
 from armada_teacher_speecht5.options import SpeechT5Options
 
 NAME = "teacher speecht5"
