@@ -39,7 +39,7 @@ class ArmadaOptions:
         "trained", "P_ts and P_s: trained on the Stiefel manifold, or fixed as drawn", choices=("trained", "fixed")
     )
     projection_every: int = option(
-        8, "Steps whose gradients are gathered for one update and retraction of P_ts and P_s", minimum=1
+        1, "Steps whose gradients are gathered for one update of P_ts and P_s; more than 1 slows them down", minimum=1
     )
     pooling: str = option(
         "pooler",
@@ -75,7 +75,9 @@ class ArmadaOptions:
 class ParameterMatchedOptions:
     gamma: float = option(1.0, "Weight of the auxiliary output's task loss", minimum=0)
     projection: str = option("trained", "P_s: trained on the Stiefel manifold, or fixed as drawn", choices=("trained", "fixed"))
-    projection_every: int = option(8, "Steps whose gradients are gathered for one update of P_s", minimum=1)
+    projection_every: int = option(
+        1, "Steps whose gradients are gathered for one update of P_s; more than 1 slows it down", minimum=1
+    )
 
 
 @dataclass(frozen=True)
