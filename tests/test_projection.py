@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from armada_cli.methods import ArmadaOptions, ParameterMatchedOptions
 from armada_cli.training.aligner import StudentHeads, TSAligner
 from armada_cli.training.projection import TOLERANCE, OrthogonalMap, StiefelOptimizer
 
@@ -82,6 +83,45 @@ def test_a_matrix_far_off_is_brought_back(scale: float) -> None:
         item.weight.copy_(scale * u @ torch.diag(torch.logspace(-1.3, 1.5, 12)) @ v)
     item.retract()
     assert item.defect() < TOLERANCE
+
+
+@pytest.mark.parametrize(("d", "m"), [(200, 150), (150, 200), (130, 130), (64, 64)])
+def test_retraction_by_panels_is_the_qr_retraction_of_the_whole_matrix(d: int, m: int) -> None:
+    """Sizes of several panels, the last one not full, at the size of the aligner's first step."""
+    torch.manual_seed(0)
+    item = OrthogonalMap(d, m)
+    with torch.no_grad():
+        item.weight.add_(3e-3 * torch.sign(torch.randn(m, d)))
+    tall = item.weight.detach().double() if m >= d else item.weight.detach().double().T
+    q, r = torch.linalg.qr(tall)
+    frame = q * torch.sign(r.diagonal())
+    item.retract()
+    torch.testing.assert_close(item.weight.detach().double(), frame if m >= d else frame.T, atol=1e-6, rtol=0)
+
+
+def test_by_default_a_map_moves_on_every_step() -> None:
+    """Gathering gradients would slow it down: Adam divides by their size."""
+    assert ArmadaOptions().projection_every == 1
+    assert ParameterMatchedOptions().projection_every == 1
+    torch.manual_seed(0)
+    item, x = OrthogonalMap(6, 4), torch.randn(5, 6)
+    optimizer = StiefelOptimizer([item])
+    for _ in range(3):
+        before = item.weight.detach().clone()
+        item(x).square().sum().backward()
+        item(x).sum().backward()
+        optimizer.step(1e-2)
+        assert (item.weight.detach() - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_matrix_that_is_not_finite_stays_not_finite(broken: float) -> None:
+    """The loop names a loss that is not finite; a retraction must not hide it behind a frame of no meaning."""
+    item = OrthogonalMap(8, 5)
+    with torch.no_grad():
+        item.weight[2, 3] = broken
+    item.retract()
+    assert not torch.isfinite(item.weight).all()
 
 
 def test_a_matrix_without_full_rank_still_comes_back_orthogonal() -> None:
