@@ -32,6 +32,13 @@ def armada(*arguments: str, cwd: Path | None = None, **environment: str) -> subp
     )
 
 
+def test_the_package_runs_as_a_module_as_launchers_start_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "armada_cli", "--version"], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"armada {__version__}\n", "")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
