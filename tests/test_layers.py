@@ -12,7 +12,20 @@ PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
     {"contracts", "errors", "hookspecs", "catalog", "local", "files", "settings", "content", "direction"}
-    | {"data", "weights", "hub", "packaged", "tiny", "pictures", "devices", "launch", "__init__"},
+    | {
+        "data",
+        "weights",
+        "hub",
+        "packaged",
+        "tiny",
+        "pictures",
+        "architectures",
+        "vocabulary",
+        "special_tokens",
+        "devices",
+        "launch",
+        "__init__",
+    },
     {"losses"},
     {"training", "features", "evaluation"},
     {"methods"},
@@ -25,12 +38,15 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 PUBLIC = {
     "armada_cli",
+    "armada_cli.architectures",
     "armada_cli.data",
     "armada_cli.devices",
     "armada_cli.hub",
     "armada_cli.packaged",
     "armada_cli.pictures",
+    "armada_cli.special_tokens",
     "armada_cli.tiny",
+    "armada_cli.vocabulary",
     "armada_cli.weights",
     "armada_cli.evaluation",
     "armada_cli.evaluation.metrics",
