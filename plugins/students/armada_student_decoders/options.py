@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from armada_cli import Environment, hub, option
+from armada_cli import Environment, architectures, hub, option, vocabulary
 
 MODEL = "A model id of the Hugging Face hub, or a local folder in transformers format"
 RANK = "Rank of the LoRA adapters; 0 or null trains all weights"
@@ -53,6 +53,8 @@ class DecoderOptions:
 
     def problems(self, environment: Environment) -> Iterable[str]:
         yield from hub.problems(self.model)
+        yield from vocabulary.problems(self.model, environment)
+        yield from architectures.layer_problems(self.model, self.layers)
         folder = hub.local_folder(self.model)
         if folder is not None and (folder / "adapter_config.json").is_file():
             yield f"model: {folder} holds an adapter; merge it first (armada export --merge)"
@@ -72,14 +74,17 @@ class DecoderOptions:
 
         return size(self.model, self.layers, self.rank, self.lora_targets)
 
+    def problems_before_fetching(self, environment: Environment) -> Iterable[str]:
+        return vocabulary.problems_before_fetching(self.model, self.revision, environment)
+
     def downloads(self, environment: Environment) -> Iterable[str]:
         return hub.downloads(self.model)
 
     def smoke(self, folder: Path) -> Self:
-        """The same student with random weights of two narrow layers."""
+        """The same student with random weights of two narrow layers, or of one more than `layers` keeps."""
         from armada_student_decoders.smoke import tiny_checkpoint
 
-        return replace(self, model=str(tiny_checkpoint(folder, self.model)), revision=None, layers=None, quantise="none")
+        return replace(self, model=str(tiny_checkpoint(folder, self.model, self.layers)), revision=None, quantise="none")
 
 
 @dataclass(frozen=True)

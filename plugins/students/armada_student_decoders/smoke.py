@@ -5,38 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from armada_cli import hub, tiny
+from armada_cli import architectures, hub, tiny
 
 CONTEXT = 2048
 """Tokens; as many as the real models read at least, so that no recipe is refused for its lengths."""
 
-NARROW = {
-    "hidden_size": 32,
-    "n_embd": 32,
-    "word_embed_proj_dim": 32,
-    "intermediate_size": 64,
-    "ffn_dim": 64,
-    "n_inner": 64,
-    "num_hidden_layers": 2,
-    "n_layer": 2,
-    "num_attention_heads": 4,
-    "n_head": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": CONTEXT,
-    "n_positions": CONTEXT,
-}
-"""Names that families of models give to their widths, and the widths of a tiny one."""
+TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+"""The special tokens of `tiny.save_bytes_tokenizer`."""
 
 
-def tiny_checkpoint(folder: Path, model: str) -> Path:
+def tiny_checkpoint(folder: Path, model: str, layers: int | None = None) -> Path:
     """A folder below `folder` with a random checkpoint of the class of `model`, as far as that can be known here: from its
-    configuration, when it lies on this machine, else by the name (OPT, or LLaMA)."""
+    configuration, when it lies on this machine, else by the name (OPT, or LLaMA).
+
+    Args:
+        layers: so many will be kept of it; there is one more, so that one is left out.
+
+    Raises:
+        UserError: the configuration does not allow so few layers.
+    """
     known = hub.local_folder(model) or hub.snapshot(model)
+    deep = 2 if layers is None else layers + 1
+    if known is not None and (narrowed := narrow(known, layers, deep)) is not None:
+        place = folder / f"tiny-{narrowed.model_type}-{tiny.digest(narrowed)}"
+        return tiny.once(place, lambda place: save(place, narrowed))
     kind = "opt" if "opt" in Path(model).name.lower() else "llama"
-    if known is not None and (narrowed := narrow(known)) is not None:
-        return tiny.once(folder / f"tiny-{narrowed.model_type}", lambda place: save(place, narrowed))
-    return tiny.once(folder / f"tiny-{kind}", lambda place: save(place, opt() if kind == "opt" else llama()))
+    place = folder / (f"tiny-{kind}" if layers is None else f"tiny-{kind}-{deep}")
+    return tiny.once(place, lambda place: save(place, opt(layers=deep) if kind == "opt" else llama(layers=deep)))
 
 
 def llama(hidden: int = 32, layers: int = 2, heads: int = 4, kv_heads: int = 2) -> Any:
@@ -67,21 +62,18 @@ def opt(hidden: int = 32, layers: int = 2, heads: int = 4) -> Any:
     )
 
 
-def narrow(folder: Path) -> Any | None:
+def narrow(folder: Path, layers: int | None, deep: int) -> Any | None:
     """The configuration of a folder made small; None where that is not possible."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         config = AutoConfig.from_pretrained(folder)
-        for name, value in NARROW.items():
-            if getattr(config, name, None) is not None:
-                setattr(config, name, value)
-        if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[:2]
-        if getattr(config, "quantization_config", None):
-            del config.quantization_config
-        config.vocab_size = 16
-        _name_tokens(config)
+    except Exception:
+        return None
+    if layers is not None:
+        architectures.with_layers(f"student {folder}", config, layers)  # what it refuses, the real run would be refused
+    try:
+        config = tiny.narrow(config, deep, CONTEXT, 16, TOKENS)
         with hub.quiet():
             AutoModelForCausalLM.from_config(config)  # a family with parts of its own may refuse
     except Exception:
@@ -94,14 +86,10 @@ def save(folder: Path, config: Any, seed: int = 0) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    config.vocab_size = tiny.save_bytes_tokenizer(folder)
+    text = config.get_text_config()
+    text.vocab_size = tiny.save_bytes_tokenizer(folder)
+    text.pad_token_id, text.bos_token_id, text.eos_token_id = TOKENS.values()
     config.dtype = torch.float32
-    _name_tokens(config)
     with torch.random.fork_rng(devices=[]), hub.quiet():
         torch.manual_seed(seed)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-
-
-def _name_tokens(config: Any) -> None:
-    """The special tokens of `tiny.save_bytes_tokenizer`."""
-    config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2

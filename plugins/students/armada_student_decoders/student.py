@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armada_cli import Decoding, Environment, Problem, Student, StudentOutput, UserError, hub
+from armada_cli import Decoding, Environment, Problem, Student, StudentOutput, UserError, architectures, hub, vocabulary
 from armada_student_decoders import adapters
 from armada_student_decoders.decoding import continued
 from armada_student_decoders.text import IGNORED, Reader
@@ -70,9 +70,9 @@ class Decoder(Student):
 
     def _context(self) -> int:
         """Tokens that the model can read at once."""
-        config = self._read_config(self.place).get_text_config()
-        known = getattr(config, "max_position_embeddings", None) or 2**20
-        return min(int(known), int(self.reader.tokenizer.model_max_length))
+        config = self._read_config(self.place)
+        vocabulary.require_usable("student", self.place, self.reader.tokenizer, config.get_text_config())
+        return min(architectures.positions(config.to_dict()) or 2**20, int(self.reader.tokenizer.model_max_length))
 
     def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
         adapter = weights if weights is not None and adapters.is_adapter(weights) else None
@@ -94,7 +94,8 @@ class Decoder(Student):
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
         config = self._read_config(place)
-        self._shorten(config, new_head)
+        if self.options.layers is not None and new_head:
+            config = architectures.with_layers(f"student {self.place}", config, self.options.layers)
         generates = problem.kind == "generation"
         text = config.get_text_config()
         if text.pad_token_id is None or not generates:
@@ -130,14 +131,6 @@ class Decoder(Student):
         model, report = loaded
         hub.require_weights("student", place, model, report, new_head=new_head and not generates)
         return model
-
-    def _shorten(self, config: Any, new: bool) -> None:
-        wanted, there = self.options.layers, getattr(config.get_text_config(), "num_hidden_layers", 0)
-        if wanted is None or not new:
-            return
-        if wanted > there:
-            raise UserError(f"student {self.place}: layers is {wanted}, the model has {there}", "Ask for at most that many")
-        config.get_text_config().num_hidden_layers = wanted
 
     def _quantisation(self) -> dict[str, Any]:
         if not torch.cuda.is_available():

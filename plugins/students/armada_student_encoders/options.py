@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from armada_cli import Environment, content_fingerprint, hub, option, weights
+from armada_cli import Environment, architectures, content_fingerprint, hub, option, vocabulary, weights
 
 KNOWN = {
     "google-bert/bert-base-uncased": (109_482_240, 768, 12, 12, 30_522),
@@ -41,7 +40,12 @@ class EncoderOptions:
         return {"weights": content_fingerprint(folder) if folder else self.model}
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        return hub.problems(self.place())
+        yield from hub.problems(self.place())
+        yield from vocabulary.problems(self.place(), environment)
+        yield from architectures.layer_problems(self.place(), self.layers)
+
+    def problems_before_fetching(self, environment: Environment) -> Iterable[str]:
+        return vocabulary.problems_before_fetching(self.place(), self.revision, environment)
 
     def downloads(self, environment: Environment) -> Iterable[str]:
         return hub.downloads(self.place())
@@ -51,7 +55,7 @@ class EncoderOptions:
         found = self._known() if self.folder() is None else self._measured()
         if not found:
             return {}
-        parameters, hidden, layers, heads, vocabulary = found
+        parameters, hidden, layers, heads, tokens = found
         if self.layers is not None and self.layers < layers:
             if self.folder() is None:
                 # A layer has four square matrices of attention, and two between it and an inner layer of four times its width.
@@ -63,7 +67,7 @@ class EncoderOptions:
             "hidden": hidden,
             "layers": layers,
             "heads": heads,
-            "vocabulary": vocabulary,
+            "vocabulary": tokens,
         }
 
     def _known(self) -> tuple[int, ...]:
@@ -82,12 +86,8 @@ class EncoderOptions:
             return ()
 
     def _config(self) -> dict[str, Any]:
-        """A local folder's config.json; empty without one."""
-        folder = self.folder()
-        try:
-            return json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
-        except (OSError, ValueError):
-            return {}
+        """config.json of the model, when it is on this machine."""
+        return architectures.read_config(self.place())
 
     def architecture(self) -> str:
         """The model's type as transformers names it; of a model that is not on this machine its name must tell."""
@@ -96,12 +96,10 @@ class EncoderOptions:
         return str(self._config().get("model_type") or ("deberta-v2" if "deberta-v3" in name else guess))
 
     def smoke(self, folder: Path) -> Self:
-        """A random model of the same architecture, two layers (or as many as `layers` asks for) of width 32."""
+        """A random model of the same architecture, 32 wide, with two layers or one more than `layers` keeps."""
         from armada_student_encoders.miniature import save  # imports torch
 
-        architecture, layers = self.architecture(), max(2, self.layers or 0)
-        place = Path(folder) / f"{architecture}-{layers}"
-        save(place, architecture, layers)
+        place = save(Path(folder), self.architecture(), self.place(), self.layers)
         return dataclasses.replace(self, model=str(place), revision=None)
 
 

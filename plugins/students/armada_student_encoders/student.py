@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from armada_cli import Environment, Problem, Student, StudentOutput, UserError, hub
+from armada_cli import Environment, Problem, Student, StudentOutput, UserError, architectures, hub, special_tokens, vocabulary
 
 PROBLEM_TYPES = {
     "classification": "single_label_classification",
@@ -33,6 +33,11 @@ class Encoder(Student):
         self.place = options.place()
         self.where = {"revision": options.revision or "main", "local_files_only": environment.offline}
         self.tokenizer = self._load_tokenizer()
+        config = self._read_config(self.place)
+        vocabulary.require_usable("student", self.place, self.tokenizer, config)
+        self.reader = special_tokens.as_text(self.tokenizer)
+        limits = (architectures.positions(config.to_dict()), self.tokenizer.model_max_length)
+        self.longest = min(int(limit) for limit in limits if limit is not None)
         self._seen: WeakKeyDictionary[nn.Module, PooledWatch] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------------------------------------- loading
@@ -45,21 +50,21 @@ class Encoder(Student):
         except Exception as error:  # a damaged file raises what its parser happens to stumble over
             raise self._cannot_load("tokenizer", error) from error
 
-    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
-        from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
+    def _read_config(self, place: str) -> Any:
+        from transformers import AutoConfig
 
-        place = str(weights or self.place)
         try:
-            config = AutoConfig.from_pretrained(place, **self.where)
+            return AutoConfig.from_pretrained(place, **self.where)
         except Exception as error:
             raise self._cannot_load("configuration", error) from error
+
+    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
+        from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+        place = str(weights or self.place)
+        config = self._read_config(place)
         if self.options.layers is not None and weights is None:
-            if self.options.layers > config.num_hidden_layers:
-                raise UserError(
-                    f"student {self.place}: layers is {self.options.layers}, the model has {config.num_hidden_layers}",
-                    "Ask for at most that many",
-                )
-            config.num_hidden_layers = self.options.layers
+            config = architectures.with_layers(f"student {self.place}", config, self.options.layers)
         choice = problem.kind == "multiple-choice"
         if not choice:
             config.num_labels = problem.outputs
@@ -104,8 +109,7 @@ class Encoder(Student):
         if not texts:
             return []
         columns = [list(column) for column in zip(*texts, strict=True)]
-        longest = min(max_length, self.tokenizer.model_max_length)
-        encoded = self.tokenizer(*columns, truncation=True, max_length=longest)
+        encoded = self.reader(*columns, truncation=True, max_length=min(max_length, self.longest))
         names = list(encoded.keys())
         return [{name: encoded[name][row] for name in names} for row in range(len(texts))]
 
@@ -151,6 +155,8 @@ class Encoder(Student):
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         with hub.quiet():
             model.save_pretrained(folder)  # type: ignore[operator]
+            # Whoever loads it should read texts as the student was trained to.
+            self.tokenizer.split_special_tokens = self.tokenizer.init_kwargs["split_special_tokens"] = True
             self.tokenizer.save_pretrained(folder)
 
 
