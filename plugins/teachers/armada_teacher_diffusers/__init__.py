@@ -5,6 +5,9 @@ from __future__ import annotations
 from armada_cli import Component, hookimpl
 from armada_teacher_diffusers.options import MidjourneyOptions, ModelScopeOptions, StableDiffusionOptions
 
+REVISION = 2
+"""2: special tokens of CLIP in a text (``<|endoftext|>``) are text."""
+
 
 @hookimpl
 def armada_teachers() -> list[Component]:
@@ -15,6 +18,7 @@ def armada_teachers() -> list[Component]:
             target="armada_teacher_diffusers.image:StableDiffusion",
             options=StableDiffusionOptions,
             provides={"image"},
+            revision=REVISION,
             reference="Rombach et al. 2022, High-Resolution Image Synthesis with Latent Diffusion Models",
         ),
         Component(
@@ -23,6 +27,7 @@ def armada_teachers() -> list[Component]:
             target="armada_teacher_diffusers.image:Midjourney",
             options=MidjourneyOptions,
             provides={"image"},
+            revision=REVISION,
             reference="Borji 2022, Generated Faces in the Wild; the LoRA is prompthero/openjourney-lora",
         ),
         Component(
@@ -31,6 +36,7 @@ def armada_teachers() -> list[Component]:
             target="armada_teacher_diffusers.video:ModelScopeVideo",
             options=ModelScopeOptions,
             provides={"video"},
+            revision=REVISION,
             reference="Wang et al. 2023, ModelScope Text-to-Video Technical Report",
         ),
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from armada_cli import Environment, content_fingerprint, hub, option, tiny
+from armada_cli import Environment, content_fingerprint, hub, option, tiny, vocabulary
 from armada_cli.weights import read_header
 
 GRID = 8
@@ -51,6 +51,17 @@ class DiffusionOptions:
         folder = hub.local_folder(self.model)
         if folder is not None and not found:
             yield from self._wrong_class(folder / hub.PIPELINE)
+            yield from self._without_tokenizer(folder)
+
+    def _without_tokenizer(self, folder: Path) -> Iterator[str]:
+        """About tokenizers that the pipeline names and that have no files."""
+        try:
+            parts = json.loads((folder / hub.PIPELINE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        for name, kind in parts.items():
+            if name.startswith("tokenizer") and isinstance(kind, list) and kind[-1:] != [None]:
+                yield from vocabulary.lacking(folder / name)
 
     def _wrong_class(self, index: Path) -> Iterator[str]:
         try:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from armada_cli import Environment, Teacher, UserError, hub
+from armada_cli import Environment, Teacher, UserError, hub, special_tokens, vocabulary
 from armada_cli.devices import pick_device
 from armada_cli.weights import count_parameters
 from armada_teacher_diffusers.options import DiffusionOptions
@@ -43,6 +43,7 @@ class Diffusion(Teacher):
         self.seen = self.truncated = 0
         with still(), threads(environment.threads):
             self.pipeline = self.load()
+            self._read_special_tokens_as_text()
             self.finish()
             # Cast here, not while loading: the argument for that has changed its name between versions of diffusers.
             self.pipeline.to(self.device, getattr(torch, options.dtype))
@@ -100,6 +101,14 @@ class Diffusion(Teacher):
                     "Copy, fetch or save them again",
                 )
 
+    def _read_special_tokens_as_text(self) -> None:
+        for name, part in list(self.pipeline.components.items()):
+            if name.startswith("tokenizer") and part is not None:
+                encoder = self.pipeline.components.get(name.replace("tokenizer", "text_encoder"))
+                subject = f"teacher {self.name}"
+                vocabulary.require_usable(subject, f"{self.options.model}/{name}", part, getattr(encoder, "config", None))
+                setattr(self.pipeline, name, special_tokens.as_text(part))
+
     def finish(self) -> None:
         """What is done to the pipeline before it goes to its device."""
 
@@ -149,7 +158,7 @@ class Diffusion(Teacher):
     def _count_truncated(self, texts: Sequence[str]) -> None:
         tokenizer = self.pipeline.tokenizer
         self.seen += len(texts)
-        self.truncated += sum(len(row) > tokenizer.model_max_length for row in tokenizer(list(texts)).input_ids)
+        self.truncated += sum(len(row) > tokenizer.model_max_length for row in tokenizer(list(texts), verbose=False).input_ids)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ def armada_teachers() -> list[Component]:
             target="armada_teacher_speecht5.teacher:SpeechT5",
             options=SpeechT5Options,
             provides={"audio"},
+            revision=2,  # special tokens in a text (``</s>``) are spoken as they are written
             reference="Ao et al. 2022, SpeechT5; Baevski et al. 2020, wav2vec 2.0",
         )
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from armada_cli import Environment, hub, option, tiny
+from armada_cli import Environment, hub, option, tiny, vocabulary
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class SpeechT5Options:
     def problems(self, environment: Environment) -> Iterable[str]:
         for place in self.places():
             yield from hub.problems(place)
+        yield from vocabulary.problems(self.model, environment)
         if self.speaker is not None:
             path = Path(self.speaker)
             if path.suffix not in (".npy", ".safetensors"):

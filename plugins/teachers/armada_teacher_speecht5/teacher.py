@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Tokenizer
 
-from armada_cli import Environment, Teacher, UserError, hub
+from armada_cli import Environment, Teacher, UserError, hub, special_tokens, vocabulary
 from armada_cli.devices import pick_device
 from armada_teacher_speecht5.options import SpeechT5Options
 
@@ -50,6 +50,8 @@ class SpeechT5(Teacher):
         self.device = torch.device(pick_device(environment))
         self.tokenizer = self._load(SpeechT5Tokenizer, options.model, options.revision, "tokenizer")
         self.model = self._weights(SpeechT5ForTextToSpeech, options.model, options.revision)
+        vocabulary.require_usable(NAME, options.model, self.tokenizer, self.model.config)
+        self.tokenizer = special_tokens.as_text(self.tokenizer)
         self.vocoder = self._weights(SpeechT5HifiGan, options.vocoder, options.vocoder_revision)
         self.extractor = self._load(AutoFeatureExtractor, options.encoder, options.encoder_revision, "feature extractor")
         self.encoder = self._weights(AutoModel, options.encoder, options.encoder_revision)
@@ -93,7 +95,7 @@ class SpeechT5(Teacher):
         longest = limit if self.options.max_text is None else self.options.max_text
         cut = shorten(text, longest)
         while True:
-            ids = list(self.tokenizer(cut).input_ids)
+            ids = list(self.tokenizer(cut, verbose=False).input_ids)
             if len(ids) <= limit or not cut:
                 break
             cut = shorten(cut, len(cut) - max(1, len(ids) - limit))  # some texts have more tokens than characters
