@@ -152,6 +152,8 @@ class Component:
         ``identity(environment) -> dict``: added to the identity, e.g. a digest of a data file.
         ``downloads(environment) -> Iterable[str]``: what still has to be fetched, for `armada check`.
         ``kind() -> str``: for a task whose kind depends on its options.
+        ``problems_before_fetching(environment) -> Iterable[str]``: lines as of ``problems`` about what is still to be fetched;
+            `armada run` asks before anything starts, and the network may be used.
         ``smoke(folder) -> options``: the same component made tiny for ``--smoke``, with what it needs written below
             ``folder``; see `armada_cli.tiny`.
         ``size() -> dict``: for a student, what an estimate needs: ``parameters``, ``trainable``, ``hidden``, ``layers``,

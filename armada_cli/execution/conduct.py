@@ -105,6 +105,10 @@ class Conduct:
                     f"{choice.registered.kind} {component.name} needs {downloads[0]}, and downloads are off (HF_HUB_OFFLINE)",
                     "Fetch it where there is a connection (`hf download NAME`), or name a local folder",
                 )
+            if downloads and hasattr(choice.options, "problems_before_fetching"):
+                for problem in choice.options.problems_before_fetching(self.environment):
+                    what, _, hint = problem.partition("; ")
+                    raise UserError(f"{choice.registered.kind} {component.name}: {what}", hint[:1].upper() + hint[1:])
 
     def _prepare(self) -> None:
         """Here and not in the workers, where nobody would see a bar, and each would wait for the others."""
