@@ -21,20 +21,32 @@ def as_text(tokenizer: Any) -> Any:
     vocabulary (Unigram of T5, XLM-R and ALBERT, WordLevel, BPE that ignores merges) they are found there all the same, so their
     entries are renamed in the copy. Ids stay what they are, and so do the tokens of every text without special tokens in it.
     """
-    reading = copy.deepcopy(tokenizer)
+    fast = getattr(tokenizer, "is_fast", False)
+    # A large vocabulary is copied only where it changes: what is kept of the other calls is set anew by each.
+    reading = copy.copy(tokenizer) if fast else copy.deepcopy(tokenizer)
     reading.split_special_tokens = True
     if getattr(reading, "fill_token", None):
         reading.fill_token = None  # CodeLlama divides a text at it
-    if not getattr(reading, "is_fast", False):
+    if not fast:
         _break_words(reading)
-        return reading
-    core = json.loads(reading.backend_tokenizer.to_str())
-    model, special = core["model"], _special(tokenizer, core)
-    if model["type"] == "BPE" and not model.get("ignore_merges"):
-        return reading
-    _rename(core, special)
-    reading._tokenizer = type(reading.backend_tokenizer).from_str(json.dumps(core))
+    elif _seeks_words(reading.backend_tokenizer.model) or _merges_into_one(reading):
+        core = json.loads(reading.backend_tokenizer.to_str())
+        _rename(core, _special(tokenizer, core))
+        reading._tokenizer = type(reading.backend_tokenizer).from_str(json.dumps(core))
     return reading
+
+
+def _seeks_words(model: Any) -> bool:
+    """Whether a model of the tokenizers library may find a word of the vocabulary in a text that was not made by merges."""
+    return type(model).__name__ != "BPE" or bool(getattr(model, "ignore_merges", True))
+
+
+def _merges_into_one(reading: Any) -> bool:
+    """Whether merges lead to a special token, as in some conversions of sentencepiece models."""
+    special = {str(token) for token in reading.all_special_tokens if len(str(token)) > 1}
+    ids = set(reading.convert_tokens_to_ids(sorted(special))) - {reading.unk_token_id}
+    tried = [text for token in special for text in (token, f"a{token}", f"a {token} a")]
+    return bool(tried) and any(ids & set(row) for row in reading(tried, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _break_words(reading: Any) -> None:
@@ -65,9 +77,11 @@ def _rename(core: dict[str, Any], special: set[str]) -> None:
     """Nothing is taken out of the lists, or what follows would get other ids. A single mark that serves as padding stays the
     mark, and so does what a merge needs."""
     model = core["model"]
-    kept = {token for token in special if len(token) == 1}
-    kept |= {part for merge in model.get("merges", ()) for part in _merge(merge)}
+    merges = [(merge, *_parts(merge)) for merge in model.get("merges", ())]
+    kept = {token for token in special if len(token) == 1} | {part for _, *parts in merges for part in parts}
     renamed = special - kept
+    if merges:
+        model["merges"] = [merge for merge, left, right in merges if left + right not in renamed]
     vocabulary = model["vocab"]
     if isinstance(vocabulary, list):
         known = {piece for piece, _ in vocabulary}
@@ -84,7 +98,7 @@ def _rename(core: dict[str, Any], special: set[str]) -> None:
     ]
 
 
-def _merge(merge: Any) -> tuple[str, ...]:
-    """A merge's two parts and what they become; older files write it as one text."""
+def _parts(merge: Any) -> tuple[str, str]:
+    """A merge's two parts; older files write it as one text."""
     left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
-    return left, right, left + right
+    return left, right

@@ -155,6 +155,18 @@ def test_a_special_token_is_read_letter_by_letter(name: str, text: str, pieces: 
     assert [piece.removesuffix(special_tokens.RENAMED) for piece in reading.convert_ids_to_tokens(tokens)] == pieces
 
 
+def test_merges_that_lead_to_a_special_token_are_left_out() -> None:
+    """As some conversions of LLaMA's sentencepiece model have them."""
+    letters = pairs(("<unk>", "<s>", "</s>"))["vocab"]
+    vocabulary = {**letters, "</": len(letters), "s>": len(letters) + 1, "st": len(letters) + 2}
+    merges = [("<", "/"), ("s", ">"), ("</", "s>"), ("s", "t")]
+    tokenizer = transformers.LlamaTokenizer(vocab=vocabulary, merges=merges)
+    reading = special_tokens.as_text(tokenizer)
+    pieces = reading.convert_ids_to_tokens(reading("a</s>st", add_special_tokens=False)["input_ids"])
+    assert pieces == ["▁", "a", "</", "s>", "st"]
+    assert reading("st")["input_ids"] == tokenizer("st")["input_ids"]
+
+
 def test_a_user_s_own_word_that_is_no_special_token_stays_one_token() -> None:
     tokenizer = transformers.T5Tokenizer(**FAMILIES["T5Tokenizer"])
     tokenizer.add_tokens(["heron"])
