@@ -67,7 +67,7 @@ def narrow(folder: Path, layers: int | None, deep: int) -> Any | None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception:
         return None
     if layers is not None:

@@ -46,7 +46,7 @@ def narrow(place: str, layers: int | None, deep: int) -> Any | None:
     if known is None:
         return None
     try:
-        config = AutoConfig.from_pretrained(known)
+        config = AutoConfig.from_pretrained(known, trust_remote_code=False)
     except Exception:  # the real run says what is wrong with it
         return None
     if layers is not None:
