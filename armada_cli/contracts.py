@@ -140,7 +140,7 @@ class Component:
         defaults: training settings this component would like (``lr``, ``batch_size``, ``aligner_lr``, ...); the recipe's
             own win.
         revision: raised by the author when the same options give another output than before.
-        light: the target imports nothing heavy, so that `armada check` may load a task to count its texts.
+        light: the target imports nothing heavy, so that `armada check`, which loads a task to judge its rows, stays fast.
         requires_armada: the contract version it was written for.
         reference: where it was published, for `armada show`.
 
@@ -163,6 +163,8 @@ class Component:
         ``trained_on() -> recipe value``: for a task that is evaluated on a student trained on another task: that task.
         ``prepare(environment) -> None``: make what the component needs on this machine beyond its packages, once, such as
             weights converted into the user's cache; `armada run` calls it before anything else starts.
+        ``unanswerable(inputs, environment) -> Iterable[str]``: for a teacher that looks its answers up: what is wrong with its
+            files, or with these inputs for them, a line each. Asked before a run starts.
         ``prompts() -> dict``: for a generation task: what is asked, by name, for `armada show`.
     """
 

@@ -18,7 +18,7 @@ from armada_cli.contracts import Environment
 @environment_options
 @local_code_option
 def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment: Environment) -> int:
-    """Check RECIPE without running it: every problem with its line and column (exit status 2), or the plan."""
+    """Check RECIPE without running it: every problem of the recipe and of its data (exit status 2), or the plan."""
     from armada_cli import catalog
     from armada_cli.execution.forecast import forecast
     from armada_cli.plan import make_plan
@@ -49,4 +49,5 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"to represent   {item['teacher']} on {item['task']}: {missing}")
     lines += [f"to install     {line}" for line in found["packages"]]
     lines += [f"to download    {line}" for line in found["downloads"]]
+    lines += [f"note           {line}" for line in found["notes"]]
     return lines

@@ -88,6 +88,7 @@ def list_(environment: Environment, as_json: bool) -> None:
 @local_code_option
 def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Environment) -> None:
     """Represent all texts that RECIPE needs and have no vector yet; train nothing."""
+    from armada_cli.execution.judgement import judge
     from armada_cli.features.prepare import represent
     from armada_cli.plan import make_plan
     from armada_cli.recipe.loader import load_recipe
@@ -97,6 +98,7 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
     plan = make_plan(load_recipe(recipe, load_catalog(), environment, overrides), environment)
     if not plan.feature_jobs:
         click.echo("No method of this recipe needs a teacher.")
+    judge(plan, environment, [trial for trial in plan.everything if trial.features is not None], fetch=True)
     for job in plan.feature_jobs.values():
         inputs = job.split(environment).teacher_inputs
         prepared, report = represent(job.teacher.registered, job.teacher.options, environment, inputs, job.features)

@@ -66,7 +66,9 @@ def _run(
     real, real_environment = plan, environment
     if smoke:
         from armada_cli import smoke as small
+        from armada_cli.execution.judgement import judge
 
+        judge(plan, environment)  # the rows of its own that a tiny task brings are not the user's
         shrinker = small.Shrinker(environment.runs / "smoke" / "tiny")
         environment = small.prepare(dataclasses.replace(environment, device="cpu", offline=True), plan.recipe.name)
         plan = make_plan(shrinker.recipe(plan.recipe), environment, shrinker)

@@ -17,6 +17,7 @@ from typing import Any
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.execution import display
+from armada_cli.execution.judgement import judge
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
 from armada_cli.files import read_json, write_atomic, write_json
@@ -59,15 +60,10 @@ class Conduct:
 
         Raises:
             MissingPackage: something is not installed; said before anything starts.
+            UserError: something is wrong with the data; said before anything starts.
             UserError, KeyboardInterrupt: what is finished is kept, and the same command goes on from there.
         """
         self._require_all()
-        self.runs.make()
-        if self.leads:
-            write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
-            write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
-            for trial in self.plan.everything:
-                self.runs.sweep(trial.id)
         for trial in self.plan.everything:
             self._note_result(trial)
         todo = [trial for trial in self.plan.everything if self.status.get(trial.id, ("", ""))[0] != "done"]
@@ -77,6 +73,13 @@ class Conduct:
             if trial.id in needed and trial in todo:
                 needed |= set(trial.depends.values())
         todo = [trial for trial in todo if trial.id in needed]
+        judge(self.plan, self.environment, todo, fetch=True)
+        self.runs.make()
+        if self.leads:
+            write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
+            write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
+            for trial in self.plan.everything:
+                self.runs.sweep(trial.id)
         failed: dict[str, str] = {}
         if todo:
             self._record()

@@ -25,6 +25,7 @@ from armada_cli.contracts import Environment, Loss, Method, Problem, Setup, Spli
 from armada_cli.devices import pick_trial_device
 from armada_cli.errors import TrialFailed, UserError
 from armada_cli.evaluation import generation
+from armada_cli.execution.judgement import require_rows
 from armada_cli.features.prepare import load_prepared
 from armada_cli.files import disk_error, read_json, replace_folder, write_json
 from armada_cli.launch import Launch, read_launch, settle_environment
@@ -201,9 +202,7 @@ class _Trial:
 
     def _split(self, name: str) -> Split:
         split = self._task().split(name).limited(self.spec["limit"].get(name), name)
-        if not len(split):
-            task, word = self.spec["build"]["task"]["name"], "training" if name == "train" else name
-            raise UserError(f"task {task}: the {word} split has no rows", "Raise its limit or check the data")
+        require_rows(self.spec["build"]["task"]["name"], name, len(split))
         return split
 
     def _student(self, build: Mapping[str, Any]) -> Student:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from armada_cli import Environment, option
+from armada_cli import Environment, UserError, option
 
 SUFFIXES = (".safetensors", ".npy")
 
@@ -45,3 +45,12 @@ class PrecomputedOptions:
             yield f"ids {self.ids!r} is no file"
         if vectors.suffix == ".npy" and not self.ids:
             yield "a .npy file says nothing about its rows; name the file of their texts with `ids`"
+
+    def unanswerable(self, inputs: Sequence[str | Path], environment: Environment) -> Iterator[str]:
+        """Files that cannot be read, do not fit each other or lack some of the texts: what the teacher itself would say."""
+        from armada_teacher_precomputed.teacher import Precomputed
+
+        try:
+            Precomputed(self, environment).require(list(dict.fromkeys(inputs)))
+        except UserError as error:
+            yield str(error)

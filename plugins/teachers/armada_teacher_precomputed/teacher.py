@@ -46,6 +46,18 @@ class Precomputed(Teacher):
 
     def represent(self, inputs: Sequence[str | Path]) -> np.ndarray:
         """inputs: n texts -> float32 [n, width]."""
+        wanted, missing = self.require(inputs)
+        if missing:
+            known = [self.vectors[self.rows[text]] if text in self.rows else self._drawn(text) for text in wanted]
+            return np.stack(known).astype(np.float32)
+        return np.ascontiguousarray(self.vectors[[self.rows[text] for text in wanted]], dtype=np.float32)
+
+    def require(self, inputs: Sequence[str | Path]) -> tuple[list[str], list[str]]:
+        """The texts to look up, and those of them that have no vector.
+
+        Raises:
+            UserError: there are such texts, and `missing` does not allow them.
+        """
         for value in inputs:
             if not isinstance(value, (str, Path)):
                 raise TypeError(f"a text or a path is looked up, not {type(value).__name__}")
@@ -57,10 +69,7 @@ class Precomputed(Teacher):
                 f"{self.options.path}: has no vector for {len(missing)} of {len(wanted)} texts, the first is {first!r}",
                 "Texts must match to the letter, spaces and case included",
             )
-        if missing:
-            known = [self.vectors[self.rows[text]] if text in self.rows else self._drawn(text) for text in wanted]
-            return np.stack(known).astype(np.float32)
-        return np.ascontiguousarray(self.vectors[[self.rows[text] for text in wanted]], dtype=np.float32)
+        return wanted, missing
 
     def _drawn(self, text: str) -> np.ndarray:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
