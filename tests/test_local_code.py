@@ -115,7 +115,7 @@ LETTERS = "{file: parts.py, class: LetterTeacher}"
 PLACES = {
     "a student": {"student": "{file: parts.py, class: Reader, model: nowhere}"},
     "a teacher": {"teacher": LETTERS},
-    "a task": {"tasks": "[{file: parts.py, class: Moods}]"},
+    "a task": {"tasks": "[{file: parts.py, class: Moods}]", "methods": "[undistilled]"},
     "a method": {"methods": "[{file: parts.py, class: Plain}]"},
     "a loss": {"methods": "[{name: armada, manifold: {file: parts.py, class: City}}]"},
     "a text teacher": {"methods": "[{name: kd, teacher: {file: parts.py, class: Reader, model: nowhere}}]"},
