@@ -315,7 +315,7 @@ def test_a_missing_package_is_said_before_anything_starts(recipe, tmp_path, line
     assert not runs.exists()
     check = armada("check", recipe(**lines), "--runs", runs)
     assert check.status == 0
-    assert re.search(r"to install +no-such-package==9.9 for \w+: pip install no-such-package==9.9", check.out)
+    assert re.search(r"to install +no-such-package==9.9 for \w+: pip install 'no-such-package==9.9'", check.out)
 
 
 # ------------------------------------------------------------------------------------------------------------------ disks
