@@ -382,7 +382,7 @@ def test_a_quote_that_is_never_closed_is_told_where_it_opens():
     hint = 'Write a quote inside a quoted field twice (""), or set `quotes: false` if quotes are ordinary characters'
     assert message() == f"reviews.csv:3: a quoted field that begins here is never closed. {hint}"
     save("reviews.csv", 'text,label\nFine.,a\n"Half" quoted,b\n')
-    assert message() == f"reviews.csv:3: text follows a closing quote. {hint}"
+    assert message() == f"reviews.csv:3: text or a space follows a closing quote. {hint}"
 
 
 def test_a_line_that_is_no_object_is_told():
@@ -453,6 +453,101 @@ def test_f1_of_three_classes_is_refused():
         message(metric="f1")
         == "reviews.csv: column 'label' holds 3 classes, and metric 'f1' needs two. Choose macro_f1 or micro_f1"
     )
+
+
+# ------------------------------------------------------------------------------------------ tables as other tools write them
+
+
+ROWS = [("The soup was warm, and good.", "good"), ("Nobody came.", "bad"), ("A long evening.", "good"), ("A dark lamp.", "bad")]
+
+
+def seen(task: Files) -> set[tuple[str, str]]:
+    """Text and class name of every row."""
+    names = task.labels()
+    splits = [task.split("train"), task.split("validation")]
+    return {(text[0], names[label]) for split in splits for text, label in zip(split.texts, split.labels, strict=True)}
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n', "\ufeffsep=;\n", "sep=; \n"])
+def test_excels_line_names_the_delimiter_and_is_not_the_header(first):
+    save("excel.csv", first + "text;label\n" + "".join(f"{text};{label}\n" for text, label in ROWS))
+    assert seen(files("excel.csv")) == set(ROWS)
+    assert problems("excel.csv") == []
+
+
+def test_lines_are_counted_with_excels_line():
+    save("excel.csv", "sep=;\ntext;label\nFine;a\n;b\nEnd;a\n")
+    assert message("excel.csv") == "excel.csv:4: column 'text' is empty. Fill the text in, or remove the line"
+
+
+def test_excels_line_may_name_a_tab_and_yields_to_the_option():
+    save("excel.csv", "sep=\t\ntext\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in ROWS))
+    assert seen(files("excel.csv")) == set(ROWS)
+    save("excel.csv", "sep=,\ntext;label\n" + "".join(f"{text};{label}\n" for text, label in ROWS))
+    assert seen(files("excel.csv", delimiter=";")) == set(ROWS)
+
+
+@pytest.mark.parametrize("header", ["text, label", '"text", "label"', 'text, "label"'])
+def test_quotes_behind_a_space_belong_to_csv(header):
+    save("spaced.csv", header + "\n" + "".join(f'"{text}", "{label}"\n' for text, label in ROWS))
+    assert seen(files("spaced.csv")) == set(ROWS)
+    assert problems("spaced.csv") == []
+
+
+def test_quotes_behind_a_space_may_hold_the_delimiter():
+    save("spaced.csv", "label, text\n" + "".join(f'{label}, "{text}"\n' for text, label in ROWS))
+    assert seen(files("spaced.csv")) == set(ROWS)
+    save("spaced.tsv", "label\t text\n" + "".join(f'{label}\t "{text}"\n' for text, label in ROWS))
+    assert seen(files("spaced.tsv")) == set(ROWS)
+
+
+def test_a_space_at_the_start_of_a_text_is_kept_where_no_quote_follows():
+    save("plain.csv", 'label,text\na, One\nb,"Two, ""so"" to say"\na,Three\n')
+    assert (" One", "a") in seen(files("plain.csv"))
+
+
+def test_columns_that_nobody_reads_may_be_double():
+    save("twice.csv", "text,label,note,note\n" + "".join(f'"{text}",{label},x,y\n' for text, label in ROWS))
+    save(
+        "twice.jsonl",
+        "".join(f'{{"text": "{text}", "label": "{label}", "n": {{"label": 1, "label": 2}}, "n": 1}}\n' for text, label in ROWS),
+    )
+    for file in ("twice.csv", "twice.jsonl"):
+        assert seen(files(file)) == set(ROWS)
+        assert problems(file) == []
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = [list(column) for column in zip(*ROWS, strict=True)]
+    parquet.write_table(
+        pyarrow.Table.from_arrays(
+            [*map(pyarrow.array, columns), *map(pyarrow.array, columns)], names=["text", "label", "n", "n"]
+        ),
+        "twice.parquet",
+    )
+    assert seen(files("twice.parquet")) == set(ROWS)
+
+
+@pytest.mark.parametrize("ending", ["\r", "\r\n", "\n"])
+def test_every_line_ending_is_read(ending):
+    save("ends.csv", ending.join(["text,label", *(f'"{text}",{label}' for text, label in ROWS), ""]))
+    assert seen(files("ends.csv")) == set(ROWS)
+
+
+def test_a_comma_too_many_and_single_quotes_are_told_in_a_line_of_json():
+    save("rows.jsonl", '{"text": "Fine.", "label": "a",}\n{"text": "Warm.", "label": ["b",]}\n' + "{'text': 'Cold.'}\n")
+    assert message("rows.jsonl") == (
+        "rows.jsonl:1: not JSON at column 31: a comma before a closing bracket; "
+        "line 2: not JSON at column 32: a comma before a closing bracket; line 3: not JSON at column 2: single quotes. "
+        "Remove the comma behind the last entry. Write texts in double quotes, as json.dumps does"
+    )
+
+
+def test_parquet_texts_that_are_stored_as_bytes_are_read():
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = [[value.encode() for value in column] for column in zip(*ROWS, strict=True)]
+    parquet.write_table(pyarrow.table({"text": columns[0], "label": columns[1]}), "bytes.parquet")
+    assert seen(files("bytes.parquet")) == set(ROWS)
 
 
 # ------------------------------------------------------------------------------------------------------ armada check

@@ -10,8 +10,9 @@ import csv
 import difflib
 import io
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ SUFFIXES = {
 }
 HEAD = 1 << 20
 """Bytes read to find a header."""
+
+EXCEL_LINE = re.compile(r'(")?sep=(?P<delimiter>[^\r\n])(?(1)")[ \t]*(?:\r\n|\r|\n)', re.IGNORECASE)
+"""A first line that tells Excel the delimiter; it is not part of CSV, and not the header."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,10 @@ def check_header(path: str, columns: Sequence[str], form: Format) -> None:
     if kind == "csv":
         with _wide_fields():
             _, header = next(_records(path, text, form), (0, []))
-        _check_names(path, _stripped(header), columns, _delimiter(path, form))
+        _check_names(path, _stripped(header), columns, _delimiter(path, text, form))
         return
     # A line that is no object is told by `read`, with the others of its kind.
-    first = next(_objects(path, text, Faults(path)), None)
+    first = next(_objects(path, text, columns, Faults(path)), None)
     if first is not None:
         _check_keys(path, *first, columns)
 
@@ -243,18 +247,22 @@ def _stripped(header: Sequence[str]) -> list[str]:
 
 
 def _check_names(path: str, there: Sequence[str], wanted: Sequence[str], delimiter: str = "") -> None:
-    """Every wanted name once. Columns without a name (an index that was saved along) are passed over."""
+    """Every wanted name once. Columns that nobody reads may have any name, none, or one name between them."""
     missing = [name for name in wanted if name not in there]
     if missing and len(there) == 1 and delimiter:
         other = next((mark for mark in (";", "\t", "|", ",") if mark != delimiter and mark in there[0]), None)
         if other:
             shown = "\\t" if other == "\t" else other
             raise UserError(f"{path}:1: one column only, {quoted(there[0])}", f'Set `delimiter: "{shown}"`')
-    twice = [name for name, count in Counter(there).items() if count > 1 and name]
+    twice = _twice(there, wanted)
     if twice:
         raise UserError(f"{path}:1: two columns are called {twice[0]!r}", "Give each column a name of its own")
     if missing:
         raise _no_column(f"{path}:1", missing, there)
+
+
+def _twice(there: Iterable[str], wanted: Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(there).items() if count > 1 and name in wanted]
 
 
 def _no_column(where: str, missing: Sequence[str], there: Sequence[str]) -> UserError:
@@ -280,26 +288,32 @@ class _wide_fields:
         csv.field_size_limit(self.limit)
 
 
-def _delimiter(path: str, form: Format) -> str:
+def _delimiter(path: str, text: str, form: Format) -> str:
     if form.delimiter != "auto":
         return "\t" if form.delimiter == "\\t" else form.delimiter
+    named = EXCEL_LINE.match(text)
+    if named:
+        return named["delimiter"]
     return "," if Path(path).suffix.lower() == ".csv" else "\t"
 
 
 def _records(path: str, text: str, form: Format) -> Iterator[tuple[int, list[str]]]:
     """Records and the line each begins on. A record over several lines (a quoted line break) counts by its first."""
-    delimiter = _delimiter(path, form)
+    delimiter = _delimiter(path, text, form)
+    excel = EXCEL_LINE.match(text)
+    above = 1 if excel else 0
     try:
         reader = csv.reader(
-            io.StringIO(text, newline=""),
+            io.StringIO(text[excel.end() :] if excel else text, newline=""),
             delimiter=delimiter,
             quoting=csv.QUOTE_MINIMAL if form.quotes else csv.QUOTE_NONE,
+            skipinitialspace=form.quotes and _quotes_after_space(text, delimiter),
             strict=True,
         )
     except (TypeError, ValueError):
         raise UserError(f"delimiter: {form.delimiter!r} is not one character", 'Give e.g. ";" or "\\t"') from None
     while True:
-        line = reader.line_num + 1
+        line = reader.line_num + above + 1
         try:
             record = next(reader)
         except StopIteration:
@@ -309,13 +323,22 @@ def _records(path: str, text: str, form: Format) -> Iterator[tuple[int, list[str
             if "end of data" in str(error):
                 what = "a quoted field that begins here is never closed"
             elif "expected after" in str(error):
-                what = "text follows a closing quote"
-                line = reader.line_num
+                what = "text or a space follows a closing quote"
+                line = reader.line_num + above
             else:
                 what, hint = f"cannot be read ({error})", "Save the file again as CSV"
             raise UserError(f"{path}:{line}: {what}", hint) from None
         if record:
             yield line, record
+
+
+def _quotes_after_space(text: str, delimiter: str) -> bool:
+    """Whether a field is quoted behind the delimiter and a space, as in ``text, "label"``. RFC 4180 would count the quotes as
+    part of the field; nobody who writes them means that."""
+    if len(delimiter) != 1 or (delimiter.isspace() and delimiter != "\t"):
+        return False
+    mark = re.escape(delimiter)
+    return re.search(rf'{mark} +"(?:[^"\r\n]|"")*"(?={mark}|[\r\n]|\Z)', text) is not None
 
 
 def _read_csv(path: str, text: str, columns: Sequence[str], form: Format) -> Table:
@@ -330,7 +353,7 @@ def _read_csv(path: str, text: str, columns: Sequence[str], form: Format) -> Tab
                 raise UserError(
                     f"{path}:{header_line}: the header is not {form.encoding.upper()}", "Set `encoding`, e.g. cp1252"
                 )
-        _check_names(path, names, columns, _delimiter(path, form))
+        _check_names(path, names, columns, _delimiter(path, text, form))
         wanted = [names.index(name) for name in columns]
         values: list[list[Any]] = [[] for _ in columns]
         for line, record in records:
@@ -352,37 +375,51 @@ def _read_csv(path: str, text: str, columns: Sequence[str], form: Format) -> Tab
 # ---------------------------------------------------------------------------------------------------------------- JSONL
 
 
-def _objects(path: str, text: str, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(path: str, text: str, columns: Sequence[str], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():
             continue
-        twice: list[str] = []
+        keys: list[str] = []
         try:
-            row = json.loads(line.rstrip(), object_pairs_hook=_pairs(twice))
+            row = json.loads(line.rstrip(), object_pairs_hook=_pairs(keys))
         except (ValueError, RecursionError) as error:
             if number == 1 and line.lstrip().startswith("["):
                 raise UserError(f"{path}:1: the file is one JSON list", "Write one object a line") from None
-            column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            faults.add(number, f"not JSON{column}", "Write one whole JSON object a line")
+            faults.add(number, *_json_fault(line.rstrip(), error))
             continue
         if not isinstance(row, dict):
             kind = "list" if isinstance(row, list) else type(row).__name__
             faults.add(number, f"a JSON {kind}, not an object", 'Write each line as {"text": ..., "label": ...}')
             continue
+        twice = _twice(keys, columns)
         if twice:
             faults.add(number, f"the key {twice[0]!r} stands there twice", "Give each key a name of its own")
             continue
         yield number, row
 
 
-def _pairs(twice: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+def _pairs(keys: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """A hook that leaves the keys of the outermost object in `keys`: json calls it for inner objects first."""
+
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        return found
+        keys[:] = [name for name, _ in pairs]
+        return dict(pairs)
 
     return build
+
+
+def _json_fault(line: str, error: Exception) -> tuple[str, str]:
+    """What a line that is not JSON has instead, where that can be told."""
+    whole = "Write one whole JSON object a line"
+    if not isinstance(error, json.JSONDecodeError):
+        return "not JSON", whole
+    # Python 3.13 points at the comma, earlier versions at the bracket.
+    comma = len(line[: error.pos].rstrip()) - 1 if line[error.pos : error.pos + 1] in ("}", "]") else error.pos
+    if line[comma : comma + 1] == "," and line[comma + 1 :].lstrip()[:1] in ("}", "]"):
+        return f"not JSON at column {comma + 1}: a comma before a closing bracket", "Remove the comma behind the last entry"
+    if line[error.pos : error.pos + 1] == "'":
+        return f"not JSON at column {error.colno}: single quotes", "Write texts in double quotes, as json.dumps does"
+    return f"not JSON at column {error.colno}", whole
 
 
 def _check_keys(path: str, number: int, row: dict[str, Any], columns: Sequence[str]) -> None:
@@ -395,7 +432,7 @@ def _read_jsonl(path: str, text: str, columns: Sequence[str]) -> Table:
     faults = Faults(path)
     numbers: list[int] = []
     values: dict[str, list[Any]] = {name: [] for name in columns}
-    for number, row in _objects(path, text, faults):
+    for number, row in _objects(path, text, columns, faults):
         if not numbers:
             # The first row stands for the header: a name missing there is a wrong option rather than a bad row.
             _check_keys(path, number, row, columns)
@@ -422,17 +459,27 @@ def _read_parquet(path: str, columns: Sequence[str]) -> Table:
 
     try:
         names = list(pyarrow.parquet.read_schema(path).names)
-        twice = [name for name, count in Counter(names).items() if count > 1]
+        twice = _twice(names, columns)
         if twice:
             raise UserError(f"{path}: two columns are called {twice[0]!r}", "Give each column a name of its own")
         missing = [name for name in columns if name not in names]
         if missing:
             raise _no_column(path, missing, names)
         loaded = pyarrow.parquet.read_table(path, columns=list(dict.fromkeys(columns)), partitioning=None)
-        values = {name: loaded.column(name).to_pylist() for name in columns}
+        values = {name: [_text_of(value) for value in loaded.column(name).to_pylist()] for name in columns}
     except UserError:
         raise
     except Exception as error:  # damage surfaces as whatever type the damaged part leads to, a UnicodeDecodeError for one
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: damaged, or of a type that is not read here ({reason})", "Write the file again") from None
     return Table(path, values, list(range(1, loaded.num_rows + 1)), "row")
+
+
+def _text_of(value: Any) -> Any:
+    """Some writers store a text as bytes, without saying that it is one."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
