@@ -13,10 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from armada_cli import pickled
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.weights import damage
+
+# transformers would ask a service on the web to convert weights that exist only as *.bin, with the user's token (`loadable`
+# does it on this machine).
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 PIPELINE = "model_index.json"
 """What the folder of a diffusers pipeline holds in place of ``config.json``."""
@@ -54,8 +59,9 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
         yield f"{folder} holds no {index}; name a folder that save_pretrained wrote"
         return
     parts = [folder] if index != PIPELINE else sorted(path for path in folder.iterdir() if path.is_dir())
-    if not any(any(part.glob("*.safetensors")) for part in parts):
-        yield f"{folder} holds no weights (*.safetensors); save the model with save_pretrained"
+    if not any(any(part.glob("*.safetensors")) or pickled.is_pickled(part) for part in parts):
+        yield f"{folder} holds no weights (*.safetensors or pytorch_model*.bin); save the model with save_pretrained"
+    yield from pickled.problems(folder)
     for part in parts:
         if found := damage(part):
             yield f"damaged weights in {part}, {found}; copy or save them again"
@@ -82,6 +88,50 @@ def downloads(place: str, index: str = "config.json") -> Iterable[str]:
     """The model, when it is neither a folder nor in the cache."""
     if local_folder(place) is None and not cached(place, index):
         yield f"model {place} from the Hugging Face hub"
+
+
+def loadable(
+    subject: str, place: str, environment: Environment, revision: str | None = None, index: str = "config.json"
+) -> str:
+    """What `from_pretrained` is to be given for a place: the place itself, or a folder in the user's cache with the weights as
+    safetensors, for a folder or a model of the hub that has them only as ``*.bin`` (see `armada_cli.pickled`).
+
+    Args:
+        subject: who needs it, as in ``teacher stable-diffusion``.
+
+    Raises:
+        UserError: the weights are damaged, hold more than tensors, or cannot be written.
+    """
+    folder = local_folder(place)
+    if folder is None and not looks_local(place):
+        folder = _pickled_snapshot(subject, place, revision or "main", environment, index)
+    if folder is None:
+        return place
+    return str(pickled.converted(folder, subject))
+
+
+def _pickled_snapshot(subject: str, place: str, revision: str, environment: Environment, index: str) -> Path | None:
+    """The folder of a hub model whose weights are all or in part pickled, fetched now where downloads are on; None for any
+    other, and where the hub does not answer: what the loader then says is to the point."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    if environment.offline:
+        try:
+            folder = Path(snapshot_download(place, revision=revision, local_files_only=True))
+        except Exception:  # it is not in the cache
+            return None
+        return folder if pickled.parts(folder) else None
+    try:
+        info = HfApi().model_info(place, revision=revision)
+    except Exception:  # not there, gated, no connection, a mirror that answers less
+        return None
+    wanted = pickled.wanted([item.rfilename for item in info.siblings or ()], pipeline=index == PIPELINE)
+    if not wanted:
+        return None
+    try:
+        return Path(snapshot_download(place, revision=info.sha or revision, allow_patterns=wanted))
+    except Exception as error:
+        raise cannot_load(subject, place, "weights", error, environment) from error
 
 
 def cannot_load(subject: str, place: str, what: str, error: Exception, environment: Environment) -> UserError:

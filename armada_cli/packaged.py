@@ -111,7 +111,7 @@ class PackagedModel:
         target = self.folder()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(target.with_name(f"{target.name}.lock")):
+            with alone(target.with_name(f"{target.name}.lock")):
                 if not self.ready():  # another process may have made it meanwhile
                     self._make(make, target)
         except OSError as error:
@@ -125,7 +125,7 @@ class PackagedModel:
     def _make(self, make: Callable[[list[Path], Path, Step], None], target: Path) -> None:
         for left in target.parent.glob(f".{target.name}.*"):  # of processes that were killed: nobody else is here now
             shutil.rmtree(left, ignore_errors=True)
-        with _telling(f"{self.title}, converted once into {target}") as step:
+        with telling(f"{self.title}, converted once into {target}") as step:
             step("reading the package", 0.0)
             sources = self.verified()
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", ignore_cleanup_errors=True) as place:
@@ -205,7 +205,7 @@ class _Joined(io.RawIOBase):
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Only one process at a time; where the platform has no such locks (Windows), the last one's folder stays."""
     if fcntl is None:
         yield
@@ -217,7 +217,7 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _telling(title: str) -> Iterator[Step]:
+def telling(title: str) -> Iterator[Step]:
     """A bar where standard error is a terminal, one line where it is not."""
     if not sys.stderr.isatty():
         print(f"armada: {title}", file=sys.stderr, flush=True)

@@ -112,7 +112,7 @@ class PictureEncoder:
 
         folder = hub.local_folder(place)
         where: dict[str, Any] = {"revision": revision or "main", "local_files_only": environment.offline}
-        source = str(folder or place)
+        source = hub.loadable(subject, str(folder or place), environment, revision)
         with hub.quiet():
             try:
                 # Without torchvision and with it: one way to prepare, so one vector.

@@ -48,6 +48,10 @@ class DecoderOptions:
         folder = hub.local_folder(self.model)
         return str(folder) if folder else self.model
 
+    def prepare(self, environment: Environment) -> None:
+        """Weights that exist only as ``*.bin`` are converted before the first trial: what is wrong with them is said then."""
+        hub.loadable("student", self.place(), environment, self.revision)
+
     def identity(self, environment: Environment) -> dict[str, Any]:
         return {"weights": hub.identity(self.model)}
 

@@ -60,6 +60,9 @@ class Decoder(Student):
         except Exception as error:  # a damaged file raises what its parser happens to stumble over
             raise self._cannot_load("tokenizer", error) from error
 
+    def _loadable(self) -> str:
+        return hub.loadable("student", self.place, self.environment, self.options.revision)
+
     def _read_config(self, place: str) -> Any:
         from transformers import AutoConfig
 
@@ -108,11 +111,12 @@ class Decoder(Student):
             config.id2label = dict(enumerate(problem.labels))
             config.label2id = {label: number for number, label in enumerate(problem.labels)}
         kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
+        source = self._loadable() if place == self.place else place
         more = self._quantisation() if self.options.quantise == "4bit" else {}
         try:
             with hub.quiet():
                 loaded: Any = kind.from_pretrained(
-                    place,
+                    source,
                     config=config,
                     dtype=dtype,
                     use_safetensors=True,
@@ -361,10 +365,11 @@ class Decoder(Student):
         if hasattr(config, "quantization_config"):
             del config.quantization_config  # an adapter trained over four bits is folded into the weights they came from
         kind = AutoModelForCausalLM if adapters.is_causal(folder) else AutoModelForSequenceClassification
+        source = self._loadable()
         with hub.quiet():
             try:
                 model = kind.from_pretrained(
-                    self.place,
+                    source,
                     config=config,
                     dtype=config.dtype or torch.float32,
                     use_safetensors=True,

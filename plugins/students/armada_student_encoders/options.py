@@ -35,6 +35,10 @@ class EncoderOptions:
         """The local folder, when the weights are in one."""
         return hub.local_folder(self.place())
 
+    def prepare(self, environment: Environment) -> None:
+        """Weights that exist only as ``*.bin`` are converted before the first trial: what is wrong with them is said then."""
+        hub.loadable("student", self.place(), environment, self.revision)
+
     def identity(self, environment: Environment) -> dict[str, Any]:
         folder = self.folder()
         return {"weights": content_fingerprint(folder) if folder else self.model}

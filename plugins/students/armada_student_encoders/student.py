@@ -61,7 +61,7 @@ class Encoder(Student):
     def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
         from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
-        place = str(weights or self.place)
+        place = str(weights or hub.loadable("student", self.place, self.environment, self.options.revision))
         config = self._read_config(place)
         if self.options.layers is not None and weights is None:
             config = architectures.with_layers(f"student {self.place}", config, self.options.layers)

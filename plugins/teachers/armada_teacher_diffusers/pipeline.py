@@ -84,12 +84,11 @@ class Diffusion(Teacher):
                 pipeline.vae_scale_factor = 2 ** (len(config["block_out_channels"]) - 1)
         except Exception as error:
             raise self.cannot_load("weights", error) from error
-        self._require_weights(pipeline)
+        self._require_weights(pipeline, hub.local_folder(place))
         return pipeline
 
-    def _require_weights(self, pipeline: Any) -> None:
+    def _require_weights(self, pipeline: Any, folder: Path | None) -> None:
         """What a checkpoint lacks is left empty by diffusers, and drawn at random by transformers with a mere warning."""
-        folder = hub.local_folder(self.options.model)
         for name, part in pipeline.components.items():
             if not isinstance(part, torch.nn.Module):
                 continue
@@ -113,7 +112,8 @@ class Diffusion(Teacher):
         """What is done to the pipeline before it goes to its device."""
 
     def _place(self) -> str:
-        return str(hub.local_folder(self.options.model) or self.options.model)
+        place = str(hub.local_folder(self.options.model) or self.options.model)
+        return hub.loadable(f"teacher {self.name}", place, self.environment, self.options.revision, hub.PIPELINE)
 
     def cannot_load(self, what: str, error: Exception) -> UserError:
         return hub.cannot_load(f"teacher {self.name}", self.options.model, what, error, self.environment)

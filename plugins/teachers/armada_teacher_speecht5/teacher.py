@@ -113,7 +113,7 @@ class SpeechT5(Teacher):
     # ------------------------------------------------------------------------------------------------- loading
 
     def _load(self, kind: Any, place: str, revision: str | None, what: str, **how: Any) -> Any:
-        source = str(hub.local_folder(place) or place)
+        source = hub.loadable(NAME, str(hub.local_folder(place) or place), self.environment, revision)
         offline = self.environment.offline
         try:
             with hub.quiet():
