@@ -17,6 +17,7 @@ LAYERS = [
         "weights",
         "hub",
         "packaged",
+        "pickled",
         "tiny",
         "pictures",
         "architectures",

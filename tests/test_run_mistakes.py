@@ -63,7 +63,7 @@ def run_with(recipe, model: Path | str, tmp_path: Path, methods: str = "[undisti
 @pytest.mark.parametrize("verb", ["run", "check"])
 def test_a_student_folder_without_weights_is_refused(recipe, copied, tmp_path, verb):
     (copied / "model.safetensors").unlink()
-    mistake(run_with(recipe, copied, tmp_path, verb=verb), str(copied), "no weights (*.safetensors)")
+    mistake(run_with(recipe, copied, tmp_path, verb=verb), str(copied), "no weights (*.safetensors or pytorch_model*.bin)")
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])
