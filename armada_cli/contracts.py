@@ -59,6 +59,7 @@ def option(
     identity: bool = True,
     evaluation: bool = False,
     path: bool = False,
+    place: bool = False,
 ) -> Any:
     """Declare one field of an options dataclass.
 
@@ -71,6 +72,9 @@ def option(
         evaluation: the option of a generation task says how answers are made or scored; a training does not depend on it.
         path: the value is a file or folder; relative ones are resolved against the recipe's folder, and the *content*
             takes the place of the name in the component's identity.
+        place: the value is a model of a hub by its name, or a file or folder: one that begins with ``.``, ``~`` or ``/``, or
+            that is there in the recipe's folder, becomes an absolute path, whose *content* takes the place of the name in
+            the component's identity; any other stays a name.
 
     Raises:
         TypeError: the default is a list, a dict or a set.
@@ -85,6 +89,7 @@ def option(
         "identity": identity,
         "evaluation": evaluation,
         "path": path,
+        "place": place,
     }
     if isinstance(default, (list, dict, set)):
         raise TypeError("an option's default must be immutable; use a tuple")
@@ -241,7 +246,8 @@ class Component:
             if not item.metadata.get("identity", True) or (training and item.metadata.get("evaluation")):
                 continue
             value = getattr(options, item.name)
-            if item.metadata.get("path") and value:
+            is_path = item.metadata.get("path") or (item.metadata.get("place") and Path(value or "").is_absolute())
+            if is_path and value:
                 values[item.name] = content_fingerprint(Path(value))
             else:
                 values[item.name] = _plain(value)

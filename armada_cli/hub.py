@@ -28,14 +28,16 @@ PIPELINE = "model_index.json"
 
 
 def local_folder(place: str) -> Path | None:
-    """The folder, when the place is one on this machine."""
-    path = Path(place).expanduser()
-    return path if path.is_dir() else None
+    """The folder, when the place is one on this machine. A name that does not read as a path is the hub's, even where the
+    working directory has a folder of that name: what a recipe means must not depend on where the command is typed. (A folder
+    beside the recipe has become an absolute path when the recipe was read, see `place` of `armada_cli.option`.)"""
+    path = os.path.expanduser(place)
+    return Path(path) if looks_local(place) and os.path.isdir(path) else None
 
 
 def looks_local(place: str) -> bool:
     """Whether the place was meant to be a folder, there or not."""
-    return place.startswith((".", "/", "~"))
+    return place.startswith((".", "/", "~")) or os.path.isabs(place)
 
 
 def identity(place: str) -> str:
@@ -54,6 +56,8 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
     if folder is None:
         if looks_local(place):
             yield f"there is no folder {place!r}"
+        else:
+            yield from shadowed(place)
         return
     if not (folder / index).is_file():
         yield f"{folder} holds no {index}; name a folder that save_pretrained wrote"
@@ -65,6 +69,15 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
     for part in parts:
         if found := damage(part):
             yield f"damaged weights in {part}, {found}; copy or save them again"
+
+
+def shadowed(place: str) -> Iterable[str]:
+    """About a hub's name that a folder in the working directory has too: the hub's packages would take that folder."""
+    if os.path.isdir(place):
+        yield (
+            f"the working directory holds a folder {place!r}, which would be loaded in place of the hub's model; "
+            "write its whole path to mean the folder, or start the command elsewhere to mean the hub's"
+        )
 
 
 def cache_home() -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,6 @@ def _point(
 ) -> Point | None:
     component, problems = registered.component, context.problems
     chosen, train = combination[:options_count], combination[options_count:]
-    nodes = {setting.key: setting.node for setting in chosen}
     for setting in chosen:
         for item in local.mentioned(setting.value):
             try:
@@ -251,7 +251,7 @@ def _point(
         complaints = [f"{origin} refuses these options: {type(error).__name__}: {' '.join(str(error).split())}"]
     for complaint in complaints:
         what, _, hint = complaint.partition("; ")
-        place = _place_of(complaint, nodes) or name.place
+        place = _place_of(complaint, chosen) or name.place
         message = what.rstrip(".").removesuffix(f" '{place.text}'")
         problems.add(place, f"{registered.kind} {name.value!r}: {message}", hint[:1].upper() + hint[1:])
     if complaints:
@@ -274,16 +274,21 @@ def _point(
         str(name.place),
         limit,
     )
-    return Point(choice, name.place, nodes)
+    return Point(choice, name.place, {setting.key: setting.node for setting in chosen})
 
 
-def _place_of(complaint: str, nodes: Mapping[str, Node]) -> Place | None:
-    """Where the option stands that a complaint begins with, or else the value that it quotes."""
+def _place_of(complaint: str, settings: Sequence[Setting]) -> Place | None:
+    """Where the option stands that a complaint begins with, or else the value that it quotes, as written or as resolved."""
+    nodes = {setting.key: setting.node for setting in settings}
     first = complaint.split(maxsplit=1)[0].strip(":'`\"") if complaint.split() else ""
     if first in nodes:
         return nodes[first].place
-    scalars = (node for node in nodes.values() if isinstance(node, Scalar))
-    return next((node.place for node in scalars if isinstance(node.value, str) and f"'{node.value}'" in complaint), None)
+    for setting in settings:
+        if isinstance(setting.node, Scalar) and isinstance(setting.node.value, str):
+            resolved = isinstance(setting.value, str) and os.path.isabs(setting.value) and setting.value in complaint
+            if resolved or f"'{setting.node.value}'" in complaint:
+                return setting.node.place
+    return None
 
 
 def _usual(options: type, setting: Setting) -> bool:
@@ -416,14 +421,18 @@ def _needs_teacher(choice: Choice) -> bool:
 
 
 def _is_path(options: type, key: str) -> bool:
-    return any(item.name == key and item.metadata.get("path") for item in dataclasses.fields(options))
+    return any(item.name == key and _holds_path(item.metadata) for item in dataclasses.fields(options))
+
+
+def _holds_path(metadata: Mapping[str, Any]) -> bool:
+    return bool(metadata.get("path") or metadata.get("place"))
 
 
 def _shown(node: Node, value: Any, metadata: Mapping[str, Any]) -> str:
     """A value in a title: a path as it was written, not as it was resolved."""
     if value is INVALID:
         return ""
-    text = show(plain(node)) if metadata.get("path") else show(value)
+    text = show(plain(node)) if _holds_path(metadata) else show(value)
     return " ".join(text.split())
 
 

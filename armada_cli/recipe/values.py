@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 import types
 import typing
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from armada_cli.catalog import did_you_mean
+from armada_cli.hub import looks_local
 from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.problems import Problems
 
@@ -104,7 +106,7 @@ def read(node: Node, annotation: Any, label: str, metadata: Mapping[str, Any], p
 
     Args:
         label: what messages call it, e.g. ``train.epochs``.
-        metadata: of the dataclass field (see `armada_cli.option`): bounds, choices, whether it is a path.
+        metadata: of the dataclass field (see `armada_cli.option`): bounds, choices, whether it is a path or a place.
         fallback: the suggestion when nothing better is known.
     """
     if _holds_invalid(node):
@@ -116,7 +118,13 @@ def read(node: Node, annotation: Any, label: str, metadata: Mapping[str, Any], p
     value = _convert(node, annotation)
     if not _in_bounds(node, value, label, metadata, problems, fallback):
         return INVALID
-    return _resolve(value, node.place) if metadata.get("path") else value
+    try:
+        if metadata.get("path"):
+            return _resolve(value, node.place)
+        return _resolve_place(value, node.place) if metadata.get("place") else value
+    except RuntimeError:  # `~name/x` of a user whom this machine does not know
+        problems.add(node.place, f"{label} names a home folder that is not known", "Write the whole path")
+        return INVALID
 
 
 def _is_union(annotation: Any) -> bool:
@@ -281,6 +289,15 @@ def _resolve(value: Any, place: Place) -> Any:
         return value
     resolved = place.folder.absolute() / Path(value).expanduser()
     return resolved if isinstance(value, Path) else str(resolved)
+
+
+def _resolve_place(value: Any, place: Place) -> Any:
+    """As a path where it reads as one or is there in the folder of the file that contains it; else a hub's name."""
+    if not isinstance(value, str) or not value:
+        return value
+    if looks_local(value) or os.path.lexists(place.folder / value):
+        return _resolve(value, place)
+    return value
 
 
 def _capital(text: str) -> str:

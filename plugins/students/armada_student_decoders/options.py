@@ -16,7 +16,7 @@ RANK = "Rank of the LoRA adapters; 0 or null trains all weights"
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    model: str = option(help=MODEL, identity=False)
+    model: str = option(help=MODEL, identity=False, place=True)
     revision: str | None = option(None, "Branch, tag or commit of a hub model; null is its main branch")
     layers: int | None = option(None, "Keep only the first so many layers", minimum=1)
     lora: int | None = option(8, RANK, minimum=0)
@@ -45,8 +45,7 @@ class DecoderOptions:
 
     def place(self) -> str:
         """What `from_pretrained` is given."""
-        folder = hub.local_folder(self.model)
-        return str(folder) if folder else self.model
+        return str(hub.local_folder(self.model) or self.model)
 
     def prepare(self, environment: Environment) -> None:
         """Weights that exist only as ``*.bin`` are converted before the first trial: what is wrong with them is said then."""
@@ -93,20 +92,20 @@ class DecoderOptions:
 
 @dataclass(frozen=True)
 class OptOptions(DecoderOptions):
-    model: str = option("facebook/opt-1.3b", MODEL, identity=False)
+    model: str = option("facebook/opt-1.3b", MODEL, identity=False, place=True)
     lora: int | None = option(None, RANK, minimum=0)
 
 
 @dataclass(frozen=True)
 class LlamaOptions(DecoderOptions):
-    model: str = option("huggyllama/llama-7b", MODEL, identity=False)
+    model: str = option("huggyllama/llama-7b", MODEL, identity=False, place=True)
 
 
 @dataclass(frozen=True)
 class Llama3LargeOptions(DecoderOptions):
-    model: str = option("meta-llama/Llama-3.1-8B-Instruct", MODEL, identity=False)
+    model: str = option("meta-llama/Llama-3.1-8B-Instruct", MODEL, identity=False, place=True)
 
 
 @dataclass(frozen=True)
 class Llama3SmallOptions(DecoderOptions):
-    model: str = option("meta-llama/Llama-3.2-3B-Instruct", MODEL, identity=False)
+    model: str = option("meta-llama/Llama-3.2-3B-Instruct", MODEL, identity=False, place=True)

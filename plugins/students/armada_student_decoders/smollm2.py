@@ -29,7 +29,7 @@ SOURCE = PackagedModel(
 
 @dataclass(frozen=True)
 class SmolLM2Options(DecoderOptions):
-    model: str = option(PACKAGE, "The package's weights, or a local folder", identity=False)
+    model: str = option(PACKAGE, "The package's weights, or a local folder", identity=False, place=True)
 
     def place(self) -> str:
         return str(SOURCE.folder()) if self.model == PACKAGE else super().place()

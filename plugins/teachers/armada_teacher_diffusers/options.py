@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ class DiffusionOptions:
     pipelines: ClassVar[tuple[str, ...]] = ()
     """Classes of diffusers that this teacher can drive, as ``model_index.json`` names them."""
 
-    model: str = option(help="A diffusers pipeline: a model id of the Hugging Face hub, or a local folder", identity=False)
+    model: str = option(
+        help="A diffusers pipeline: a model id of the Hugging Face hub, or a local folder", identity=False, place=True
+    )
     revision: str | None = option(None, "Branch, tag or commit of a hub model; null is its main branch")
     steps: int = option(20, "Denoising steps", minimum=1)
     guidance: float = option(
@@ -86,6 +89,7 @@ class StableDiffusionOptions(DiffusionOptions):
         "CompVis/stable-diffusion-v1-4",
         "Any Stable Diffusion (1, 2 or XL) pipeline: a model id of the Hugging Face hub, or a local folder",
         identity=False,
+        place=True,
     )
     size: int = option(256, "Height and width of the picture in pixels, a multiple of 8", minimum=GRID)
     pool: str = option(
@@ -120,6 +124,7 @@ class MidjourneyOptions(StableDiffusionOptions):
         "prompthero/openjourney-lora",
         "The LoRA: a model id of the hub, a local folder, or a .safetensors file",
         identity=False,
+        place=True,
     )
     lora_file: str = option(
         "", "The .safetensors file in the LoRA's folder or repository; empty where there is but one, or it is known"
@@ -133,17 +138,16 @@ class MidjourneyOptions(StableDiffusionOptions):
 
     def lora_path(self) -> Path | None:
         """The LoRA's file on this machine; None for a model id, and where a folder does not settle it."""
-        path = Path(self.lora).expanduser()
-        if path.is_file():
-            return path
-        if not path.is_dir():
-            return None
+        path = hub.local_folder(self.lora)
+        if path is None:
+            file = Path(os.path.expanduser(self.lora))
+            return file if hub.looks_local(self.lora) and file.is_file() else None
         files = [path / self.lora_file] if self.lora_file else sorted(path.glob("*.safetensors"))
         return files[0] if len(files) == 1 and files[0].is_file() else None
 
     def lora_is_local(self) -> bool:
         """Whether the LoRA was meant to be on this machine, there or not."""
-        return hub.looks_local(self.lora) or self.lora.endswith(".safetensors") or Path(self.lora).exists()
+        return hub.looks_local(self.lora) or self.lora.endswith(".safetensors")
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         path = self.lora_path()
@@ -164,14 +168,16 @@ class MidjourneyOptions(StableDiffusionOptions):
                     yield f"lora {str(path)!r} holds no tensors; copy or fetch it again"
             except (OSError, ValueError) as error:
                 yield f"lora {str(path)!r} is damaged, {error}; copy or fetch it again"
-        elif Path(self.lora).expanduser().is_dir():
+        elif folder := hub.local_folder(self.lora):
             if self.lora_file:
                 yield f"there is no file {self.lora_file!r} in {self.lora!r}"
             else:
-                count = len(list(Path(self.lora).expanduser().glob("*.safetensors")))
+                count = len(list(folder.glob("*.safetensors")))
                 yield f"lora folder {self.lora!r} holds {count} .safetensors files; name one with lora_file"
         elif self.lora_is_local():
             yield f"there is no LoRA at {self.lora!r}"
+        elif complaints := list(hub.shadowed(self.lora)):
+            yield from complaints
         elif not self.lora_name().endswith(".safetensors"):
             yield f"which file of {self.lora} holds the LoRA is not known; name its .safetensors file with lora_file"
 
@@ -204,6 +210,7 @@ class ModelScopeOptions(DiffusionOptions):
         "damo-vilab/text-to-video-ms-1.7b",
         "A text-to-video pipeline of ModelScope's kind: a model id of the Hugging Face hub, or a local folder",
         identity=False,
+        place=True,
     )
     guidance: float = option(
         9.0, "Weight of the text (classifier-free guidance); up to 1 is none, and half the work", minimum=0

@@ -41,7 +41,10 @@ class ImageApiOptions:
         choices=("fail", "grey"),
     )
     encoder: str = option(
-        "microsoft/resnet-50", "Image encoder: a model id of the hub, or a local folder in transformers format", identity=False
+        "microsoft/resnet-50",
+        "Image encoder: a model id of the hub, or a local folder in transformers format",
+        identity=False,
+        place=True,
     )
     encoder_revision: str | None = option(None, "Branch, tag or commit of a hub encoder; null is its main branch")
     dtype: str = option("float32", "Arithmetic of the encoder", choices=pictures.DTYPES)

@@ -16,7 +16,10 @@ class PostersOptions:
     """Options of `resnet-posters`."""
 
     model: str = option(
-        "microsoft/resnet-50", "Image encoder: a model id of the hub, or a local folder in transformers format", identity=False
+        "microsoft/resnet-50",
+        "Image encoder: a model id of the hub, or a local folder in transformers format",
+        identity=False,
+        place=True,
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub model; null is its main branch")
     dtype: str = option("float32", "Arithmetic of the encoder", choices=pictures.DTYPES)

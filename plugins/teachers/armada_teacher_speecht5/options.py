@@ -20,11 +20,17 @@ class SpeechT5Options:
     random direction, always the same; it is no person's.
     """
 
-    model: str = option("microsoft/speecht5_tts", "Speech model: a model id of the hub, or a local folder", identity=False)
+    model: str = option(
+        "microsoft/speecht5_tts", "Speech model: a model id of the hub, or a local folder", identity=False, place=True
+    )
     revision: str | None = option(None, "Branch, tag or commit of a hub model; null is its main branch")
-    vocoder: str = option("microsoft/speecht5_hifigan", "Vocoder: a model id of the hub, or a local folder", identity=False)
+    vocoder: str = option(
+        "microsoft/speecht5_hifigan", "Vocoder: a model id of the hub, or a local folder", identity=False, place=True
+    )
     vocoder_revision: str | None = option(None, "Branch, tag or commit of a hub vocoder; null is its main branch")
-    encoder: str = option("facebook/wav2vec2-base", "Audio encoder: a model id of the hub, or a local folder", identity=False)
+    encoder: str = option(
+        "facebook/wav2vec2-base", "Audio encoder: a model id of the hub, or a local folder", identity=False, place=True
+    )
     encoder_revision: str | None = option(None, "Branch, tag or commit of a hub encoder; null is its main branch")
     speaker: str | None = option(
         None, "The voice: an x-vector of 512 numbers as .npy or .safetensors; null is a fixed random one", path=True
