@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from armada_task_glue.options import CoLA
 from running import armada, ended, start
 
 from armada_cli import Environment, catalog
+from armada_cli.data import write_rows
 from armada_cli.execution import estimate
 from armada_cli.plan import make_plan
 from armada_cli.recipe import load_recipe
@@ -51,8 +54,8 @@ def test_grids_stay_whole_and_overrides_count(tmp_path: Path) -> None:
     assert "4 trials (4 done)" in done.out
 
 
-def estimated(recipe: str, *overrides: str) -> dict:
-    environment = Environment(device="cuda")
+def estimated(recipe: str, *overrides: str, data: Path | None = None) -> dict:
+    environment = Environment(device="cuda", data=data, offline=True)
     return estimate.estimate(
         make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment), environment
     )
@@ -89,3 +92,31 @@ def test_tokens_and_calls_follow_the_limit() -> None:
     whole, part = estimated("bert6l_glue"), estimated("bert6l_glue", "limit={train: 100}")
     assert part["tokens"] < whole["tokens"] / 10
     assert [item["texts"] for item in part["teachers"].values()] == [8 * 100]
+
+
+@pytest.mark.parametrize("teacher", ["stable-diffusion", "null"])
+@pytest.mark.parametrize(("limit", "rows"), [(None, 40), (100, 40), (10, 10)])
+def test_tokens_and_calls_are_of_the_rows_at_hand(
+    teacher: str, limit: int | None, rows: int, tmp_path: Path, monkeypatch
+) -> None:
+    """A mirror of 40 of CoLA's 8,551 sentences: asked for and trained on, with the published 14 tokens each; remembered as
+    well as read."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for split in ("train", "validation"):
+        table = [{"sentence": f"The {split} ferry has {n} lanterns.", "label": n % 2, "idx": n} for n in range(40)]
+        write_rows(tmp_path, CoLA.dataset, CoLA.config, split, table)
+    changes = ["tasks=[cola]", "seeds=1", *([f"limit={{train: {limit}}}"] if limit else [])]
+    if teacher == "null":
+        changes += ["teacher=null", "methods=[undistilled]"]
+    for _ in range(2):
+        found = estimated("bert6l_glue", *changes, data=tmp_path)
+        assert found["tokens"] == found["trainings"] * 10 * rows * 14
+        assert found["unknown"] is False
+        assert [item["texts"] for item in found["teachers"].values()] == ([] if teacher == "null" else [rows])
+
+
+def test_tokens_of_a_table_of_ones_own_are_counted(recipe: Callable[..., Path]) -> None:
+    """Undistilled and armada, two epochs over 96 rows of at most 32 tokens; no size of such a task is published."""
+    found = estimated(str(recipe()))
+    assert (found["tokens"], found["unknown"]) == (2 * 2 * 96 * 32, False)
+    assert [item["texts"] for item in found["teachers"].values()] == [96]

@@ -1,6 +1,9 @@
 """What the real run will cost, before a GPU is booked: trainings, parameters, memory, teacher calls, tokens. Imports nothing
 heavy.
 
+Rows are counted where the data are on this machine, and are the published number elsewhere; tokens and teacher calls follow
+from the same rows.
+
 Memory is that of one trial: weights, gradients and Adam's two moments of what is trained (16 bytes a parameter), frozen
 weights, and the activations that the backward pass needs, 34 bytes a layer, token and channel in half precision (Korthikanti
 et al. 2022, section 4.1, without the attention matrices, which fused attention does not keep) and twice that in float32. It
@@ -14,8 +17,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from armada_cli.contracts import Environment
-from armada_cli.execution.forecast import forecast
+from armada_cli.execution.judgement import Verdict, judge
+from armada_cli.features.prepare import count_missing
 from armada_cli.plan import EVALUATED, Plan, Trial
+from armada_cli.recipe.model import Choice
 
 TRAINED_BYTES = 16
 ACTIVATION_BYTES = 34
@@ -25,14 +30,19 @@ OVERHEAD = 1 << 30
 
 
 def estimate(plan: Plan, environment: Environment) -> dict[str, Any]:
-    """Plain data for `lines`."""
+    """Plain data for `lines`.
+
+    Raises:
+        UserError: what `armada run` would raise of the data before it starts.
+    """
+    verdict = judge(plan, environment)
     trainings = [trial for trial in plan.everything if EVALUATED not in trial.depends]
     evaluations = [trial for trial in plan.everything if EVALUATED in trial.depends]
     students: dict[str, dict[str, Any]] = {}
     tokens = 0
     unknown = False
     for trial in trainings:
-        rows, length = training_rows(trial), _length(trial)
+        rows, length = training_rows(trial, verdict), _length(trial)
         if rows is None:
             unknown = True
         else:
@@ -44,29 +54,31 @@ def estimate(plan: Plan, environment: Environment) -> dict[str, Any]:
         "trainings": len(trainings),
         "evaluations": len(evaluations),
         "students": students,
-        "teachers": _teacher_calls(plan, environment),
+        "teachers": _teacher_calls(plan, environment, verdict),
         "tokens": tokens,
         "unknown": unknown,
     }
 
 
-def training_rows(trial: Trial) -> int | None:
-    """Rows of a trial's training split: what its task says of itself, within the limit."""
-    rows = _rows(trial).get("train")
-    limit = trial.limit.get("train")
-    if rows is None:
-        return limit
-    return min(rows, limit) if limit is not None else rows
+def training_rows(trial: Trial, verdict: Verdict) -> int | None:
+    """Rows of a trial's training split: those that were read, or else what its task says of itself."""
+    return verdict.rows.get(trial.id, _published_rows(trial.task, trial.limit))
 
 
-def _rows(trial: Trial) -> Mapping[str, int]:
-    options = trial.task.options
-    return options.rows() if hasattr(options, "rows") else {}
+def _published_rows(task: Choice, limit: Mapping[str, int]) -> int | None:
+    """Training rows as a task says them of itself, within the limit; None where it says nothing and there is no limit."""
+    sizes = [size for size in (_says(task).get("train"), limit.get("train")) if size is not None]
+    return min(sizes, default=None)
+
+
+def _says(task: Choice) -> Mapping[str, int]:
+    """The published rows of each split, and the usual tokens of an input."""
+    return task.options.rows() if hasattr(task.options, "rows") else {}
 
 
 def _length(trial: Trial) -> int:
     longest = int(trial.train["max_length"])
-    return min(longest, _rows(trial).get("tokens", longest))
+    return min(longest, _says(trial.task).get("tokens", longest))
 
 
 def _size(trial: Trial) -> Mapping[str, int]:
@@ -91,20 +103,16 @@ def peak_memory(size: Mapping[str, int], trial: Trial) -> int:
     return int(trained * TRAINED_BYTES + frozen * per_frozen + activations + OVERHEAD)
 
 
-def _teacher_calls(plan: Plan, environment: Environment) -> dict[str, dict[str, int | None]]:
-    """Teacher's title -> texts it will be asked for, and how many of them are stored already; None where neither the data nor
-    their size is known."""
+def _teacher_calls(plan: Plan, environment: Environment, verdict: Verdict) -> dict[str, dict[str, int | None]]:
+    """Teacher's title -> texts it will be asked for: where the data are at hand, the different ones that are not stored yet;
+    None where neither the data nor their size is known."""
     found: dict[str, dict[str, int | None]] = {}
-    counted = {(item["teacher"], item["task"]): item for item in forecast(plan, environment)["texts"]}
     for job in plan.feature_jobs.values():
-        options = job.task.options
-        item = counted[(job.teacher.title, job.task.title)]
-        if item["missing"] is not None:
-            texts: int | None = item["missing"]
+        hashes = verdict.hashes.get(job.key)
+        if hashes is None:
+            texts = _published_rows(job.task, job.limit)
         else:
-            rows = options.rows().get("train") if hasattr(options, "rows") else None
-            limit = job.limit.get("train")
-            texts = limit if rows is None else min(rows, limit if limit is not None else rows)
+            texts = count_missing(job.teacher.registered, job.teacher.options, environment, hashes, job.features)
         entry = found.setdefault(job.teacher.title, {"texts": 0})
         entry["texts"] = None if texts is None or entry["texts"] is None else entry["texts"] + texts
     return found

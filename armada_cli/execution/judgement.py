@@ -45,19 +45,22 @@ class Verdict:
     Attributes:
         notes: lines that tasks want the user to see though nothing stops.
         hashes: a feature job's key -> the hashes of its inputs, in row order; no entry where the data are not at hand.
+        rows: a trial's id -> how many rows it trains on; no entry where the data are not at hand.
     """
 
     notes: list[str] = field(default_factory=list)
     hashes: dict[str, list[bytes]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class _Part:
     """What trials read of one task: its splits with their limits, and the feature jobs that show the training rows to a
-    teacher."""
+    teacher; `trials` are the ids of those that read it."""
 
     task: Choice
     splits: dict[str, int | None]
+    trials: list[str] = field(default_factory=list)
     jobs: dict[str, FeatureJob] = field(default_factory=dict)
 
 
@@ -102,6 +105,7 @@ def _parts(trials: Iterable[Trial]) -> list[_Part]:
     for trial in trials:
         names = ["validation"] if EVALUATED in trial.depends else ["train", *(["validation"] if trial.evaluate else [])]
         found = part(trial, {name: trial.limit.get(name) for name in names})
+        found.trials.append(trial.id)
         if trial.features is not None:
             found.jobs |= {job.key: job for job in trial.features.members or (trial.features,)}
     return list(parts.values())
@@ -132,10 +136,12 @@ def _judge(part: _Part, plan: Plan, environment: Environment, verdict: Verdict) 
                 hashes = input_hashes(reader.splits["train"].teacher_inputs)
             except UserError as error:
                 return [str(error)]
-        known = reader.notes, hashes
+        known = reader.notes, hashes, len(reader.splits.get("train", ()))
         _keep(place, *known, with_hashes=bool(part.jobs))
-    notes, hashes = known
+    notes, hashes, rows = known
     verdict.notes += notes
+    if "train" in part.splits:
+        verdict.rows |= dict.fromkeys(part.trials, rows)
     problems = []
     for job in part.jobs.values():
         verdict.hashes[job.key] = hashes
@@ -154,16 +160,16 @@ def _key(part: _Part, plan: Plan, environment: Environment) -> JSON:
     }
 
 
-def _recall(place: Path, *, wanted: bool) -> tuple[list[str], list[bytes]] | None:
-    """Notes and hashes of an earlier verdict."""
+def _recall(place: Path, *, wanted: bool) -> tuple[list[str], list[bytes], int] | None:
+    """Notes, hashes and the number of training rows of an earlier verdict."""
     stored = read_json(place.with_suffix(".json"))
     if not isinstance(stored, dict):
         return None
-    notes = stored.get("notes")
-    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+    notes, rows = stored.get("notes"), stored.get("rows")
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes) or not isinstance(rows, int):
         return None
     if not wanted:
-        return notes, []
+        return notes, [], rows
     try:
         packed = place.with_suffix(".inputs").read_bytes()
     except OSError:
@@ -171,11 +177,11 @@ def _recall(place: Path, *, wanted: bool) -> tuple[list[str], list[bytes]] | Non
     # What a crash of the machine left of a file would be taken for the hashes of other texts.
     if len(packed) % 32 or stored.get("inputs") != hashlib.sha256(packed).hexdigest():
         return None
-    return notes, [packed[start : start + 32] for start in range(0, len(packed), 32)]
+    return notes, [packed[start : start + 32] for start in range(0, len(packed), 32)], rows
 
 
-def _keep(place: Path, notes: list[str], hashes: list[bytes], *, with_hashes: bool) -> None:
-    stored: dict[str, Any] = {"notes": notes}
+def _keep(place: Path, notes: list[str], hashes: list[bytes], rows: int, *, with_hashes: bool) -> None:
+    stored: dict[str, Any] = {"notes": notes, "rows": rows}
     with contextlib.suppress(UserError):
         if with_hashes:
             packed = b"".join(hashes)
