@@ -20,5 +20,7 @@ def armada_tasks() -> list[Component]:
             FilesOptions,
             provides={"classification", "regression", "multilabel"},
             light=True,
+            # 2: labels that look the same are one class, multi-hot vectors and lists in cells are read as such.
+            revision=2,
         )
     ]

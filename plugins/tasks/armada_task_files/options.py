@@ -39,6 +39,11 @@ class FilesOptions:
     target: str = option(
         "classification", "What the label column holds: one class, a number, or several labels", choices=TARGETS
     )
+    classes: tuple[str, ...] = option(
+        (),
+        "Names of all classes, in their order; needed where a word like nan is a class, where names differ in case alone, and "
+        "to name the places of multi-hot vectors",
+    )
     separator: str = option(";", "What stands between the labels of one cell (multilabel); a JSON list needs none")
     metric: str = option(
         "auto",
@@ -82,6 +87,17 @@ class FilesOptions:
         """How a text file is to be read."""
         return table.Format(self.encoding, self.delimiter, self.quotes)
 
+    def _class_problems(self) -> Iterator[str]:
+        if self.classes and self.target == "regression":
+            yield "classes: a number has no classes; leave them out, or set another target"
+        twice = next((name for place, name in enumerate(self.classes) if name in self.classes[:place]), None)
+        if twice is not None:
+            yield f"classes: {twice!r} stands there twice; name each class once"
+        if any(name != name.strip() or not name for name in self.classes):
+            yield "classes: a name is empty, or has spaces around it; write the names alone"
+        if len(self.classes) == 1 and self.target == "classification":
+            yield "classes: one class only; training needs at least two"
+
     def problems(self, environment: Environment) -> Iterator[str]:
         """What can be told from the options and the files' first lines: ``option: what; what to do``."""
         if self.metric != "auto" and self.metric not in METRICS[self.target]:
@@ -91,6 +107,7 @@ class FilesOptions:
             if value is not None and value in [other for _, other in names[:place]]:
                 yield f"{key}: column {value!r} is already used as {names[[v for _, v in names].index(value)][0]}; name another"
                 return
+        yield from self._class_problems()
         if self.target == "multilabel" and not self.separator:
             yield "separator: it is empty; give the character between two labels"
         if self.validation is not None and os.path.realpath(self.validation) == os.path.realpath(self.file):
