@@ -422,7 +422,8 @@ def test_lists_of_labels_need_the_multilabel_target():
     save_lines("rows.jsonl", [{"text": "Fine.", "label": ["a", None]}, {"text": "Warm.", "label": 3}])
     assert message("rows.jsonl", target="multilabel") == (
         "rows.jsonl:1: column 'label' holds ['a', None], not a list of labels; line 2: column 'label' holds 3, not labels. "
-        "Write each label as a text or a whole number, or one 0 or 1 for each class. Write a list, or a text with ';' between labels"
+        "Write each label as a text or a whole number, or one 0 or 1 for each class. "
+        "Write a list, or a text with ';' between labels"
     )
 
 

@@ -116,7 +116,8 @@ def test_spellings_of_one_class_are_told_with_their_counts():
     task.split("train")
     assert task.notes == [
         "table.csv: column 'label' writes one class in several ways: 'cafe\\u0301' (1), 'caf\u00e9' (2) are read as "
-        "'caf\u00e9'; 'tea' (2), 'tea\\u200b' (1) are read as 'tea'. If they are different classes, name all classes with `classes`"
+        "'caf\u00e9'; 'tea' (2), 'tea\\u200b' (1) are read as 'tea'. If they are different classes, name "
+        "all classes with `classes`"
     ]
 
 
