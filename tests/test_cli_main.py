@@ -228,7 +228,7 @@ def test_check_tells_every_problem_with_status_2(tmp_path):
     found = armada("check", "r.yaml", "--set", "train.epoch=1", cwd=tmp_path)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.splitlines() == [
-        "r.yaml:1:10: unknown student: 'minilm-ofline'. Did you mean 'minilm-offline'?",
+        "r.yaml:1:10: unknown student: 'minilm-ofline'. Did you mean 'minilm-offline' or 'smollm2-offline'?",
         "r.yaml:3:45: methods.1.beta must be at least 0: '-1'. The default is 1",
         "--set train.epoch=1: unknown key of train: 'epoch'. Did you mean 'epochs' or 'aligner_epochs'?",
         "3 problems",
