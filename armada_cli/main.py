@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from armada_cli.encoding import never_fail_to_encode
 from armada_cli.errors import UserError
 
 COMMANDS = {
@@ -83,6 +84,7 @@ def cli() -> None:
 def main() -> None:
     """The console script. Exit status: 0 done, 1 something in a run failed, 2 a mistake that one line explains, 130
     interrupted."""
+    never_fail_to_encode()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -31,7 +31,7 @@ LAYERS = [
     {"training", "features", "evaluation"},
     {"methods"},
     {"builtins", "scaffold", "ensemble", "smoke", "plan", "recipe", "runs", "execution", "reporting", "conformance"},
-    {"commands", "main", "__main__"},
+    {"commands", "encoding", "main", "__main__"},
 ]
 """From the bottom up, by the first name below `armada_cli`."""
 
