@@ -133,3 +133,31 @@ def test_the_contents_of_the_files_are_its_identity(file: Path, tmp_path: Path) 
     save_file({"features": VECTORS + 1}, other, {"ids": json.dumps(TEXTS)})
     one, two, three = (card.identity(PrecomputedOptions(path=str(path)), Environment()) for path in (file, copy, other))
     assert one == two != three
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("number", ["f4", "f8"])
+def test_a_vector_that_is_not_finite_is_told_with_row_column_and_text(tmp_path: Path, bad: float, number: str) -> None:
+    vectors = VECTORS.astype(number)
+    with np.errstate(over="ignore"):
+        vectors[1, 2] = bad
+    np.save(tmp_path / "bad.npy", vectors)
+    (tmp_path / "ids.txt").write_text("a\nb\nc\n")
+    lookup = teacher(tmp_path / "bad.npy", tmp_path / "ids.txt")
+    for asked in (["a", "b"], ["b"]):
+        with pytest.raises(UserError) as caught:
+            lookup.represent(asked)
+        assert str(caught.value) == (
+            f"{tmp_path / 'bad.npy'}: row 2, column 3 is {vectors[1, 2]}, not a finite float32 number (text 'b'). "
+            "Compute this vector again, or remove its row and its text"
+        )
+    np.testing.assert_array_equal(lookup.represent(["a", "c"]), VECTORS[[0, 2]])
+
+
+def test_a_vector_that_is_not_finite_is_told_before_a_run(tmp_path: Path) -> None:
+    np.save(tmp_path / "bad.npy", np.where(VECTORS == 5, np.nan, VECTORS))
+    (tmp_path / "ids.txt").write_text("a\nb\nc\n")
+    options = PrecomputedOptions(path=str(tmp_path / "bad.npy"), ids=str(tmp_path / "ids.txt"))
+    (told,) = options.unanswerable(["a", "b", "c"], Environment())
+    assert "row 2, column 2 is nan" in told
+    assert list(options.unanswerable(["a", "c"], Environment())) == []

@@ -13,6 +13,9 @@ import numpy as np
 from armada_cli import Environment, Teacher, UserError
 from armada_teacher_precomputed.options import PrecomputedOptions
 
+BLOCK = 8192
+"""Vectors that are looked at together."""
+
 
 class Precomputed(Teacher):
     """A table from text to vector. A media path is looked up by its string.
@@ -69,7 +72,27 @@ class Precomputed(Teacher):
                 f"{self.options.path}: has no vector for {len(missing)} of {len(wanted)} texts, the first is {first!r}",
                 "Texts must match to the letter, spaces and case included",
             )
+        self._refuse_infinite(wanted)
         return wanted, missing
+
+    def _refuse_infinite(self, wanted: Sequence[str]) -> None:
+        """Raises UserError: a number of these texts' vectors is not finite, or not in float32, as which it is handed out."""
+        rows = np.asarray(sorted({self.rows[text] for text in wanted if text in self.rows}), dtype=np.int64)
+        limit = np.finfo(np.float32).max
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            # NaN is not smaller than anything, so it fails this too.
+            fine = np.less_equal(np.abs(self.vectors[block]), limit)
+            if fine.all():
+                continue
+            place, column = (int(number) for number in np.argwhere(~fine)[0])
+            row = int(block[place])
+            text = next(text for text in wanted if self.rows.get(text) == row)
+            raise UserError(
+                f"{self.options.path}: row {row + 1}, column {column + 1} is {self.vectors[row, column]}, not a finite float32 "
+                f"number (text {text if len(text) <= 60 else text[:57] + '...'!r})",
+                "Compute this vector again, or remove its row and its text",
+            )
 
     def _drawn(self, text: str) -> np.ndarray:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
