@@ -36,6 +36,17 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def rewrite(root: Path, **fields: Any) -> None:
+    """Change fields of the first film."""
+    path = root / "dataset" / "0000001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def list_films(root: Path, *identifiers: Any) -> None:
+    """Make these the training films."""
+    (root / "split.json").write_text(json.dumps({**SPLITS, "train": list(identifiers)}))
+
+
 def make(environment: Environment, **options: Any) -> Any:
     return CARD.load()(CARD.options(**options), environment)
 
@@ -99,12 +110,52 @@ def test_scores_are_micro_and_macro_f1_in_percent(folder):
         (lambda root: (root / "dataset/0000001.json").write_text('{"plot": [" "], "genres": ["Drama"]}'), "the plot is empty"),
         (lambda root: (root / "split.json").write_text('{"dev": []}'), "no list of films under 'train'"),
         (lambda root: (root / "split.json").unlink(), "holds no split.json"),
+        (lambda root: rewrite(root, genres=["Dramma"]), r"0000001\.json: 'Dramma' is no genre of the release"),
+        (lambda root: rewrite(root, genres=[""]), r"0000001\.json: the film has no genre"),
+        (lambda root: rewrite(root, plot=["\u200b", "\ufeff"]), r"0000001\.json: the plot is empty"),
+        (lambda root: rewrite(root, plot=["half \ud83d"]), r"0000001\.json: the plot has half a character"),
+        (lambda root: (root / "dataset/0000001.jpeg").write_bytes(b""), r"0000001\.jpeg: the poster is empty"),
+        (lambda root: (root / "dataset/0000001.jpeg").write_text("<html>"), r"0000001\.jpeg: not a picture"),
+        (lambda root: list_films(root, "0000001", "0000001"), r"split\.json: films 1 and 2 of 'train' are both '0000001'"),
+        (lambda root: list_films(root, 1), r"split\.json: film 1 of 'train' is 1, not a number as a text"),
+        (lambda root: list_films(root, None), r"split\.json: film 1 of 'train' is None, not a number as a text"),
+        (lambda root: list_films(root, "../split"), r"split\.json: film 1 of 'train' is '\.\./split', not a number as a text"),
+        (lambda root: list_films(root, "a\0b"), r"split\.json: film 1 of 'train' is "),
+        (lambda root: list_films(root, ""), r"split\.json: film 1 of 'train' is '', not a number as a text"),
     ],
 )
 def test_what_is_missing_is_one_line_with_the_file(break_it, message, folder):
     break_it(folder)
     with pytest.raises(UserError, match=message):
         make(Environment(), path=str(folder)).split("train")
+
+
+@pytest.mark.parametrize("genres", [["sci-fi", "DRAMA"], ["Drama ", "Sci Fi"], ["Sci\u2011Fi", "Drama\u200b"]])
+def test_genres_are_known_in_other_spellings(folder, genres):
+    rewrite(folder, genres=genres)
+    flags = make(Environment(), path=str(folder)).split("train").labels[1]
+    assert [genre for genre, flag in zip(GENRES, flags, strict=True) if flag] == ["Drama", "Sci-Fi"]
+
+
+def test_genres_that_are_not_of_the_release_are_noted(folder):
+    rewrite(folder, genres=["Drama", "Dramma"])
+    task = make(Environment(), path=str(folder))
+    task.split("train")
+    assert task.notes == [
+        "mm-imdb: 1 of 2 films of train have a genre that the release does not know, such as 'Dramma', which is passed over. "
+        "Unpack the release again"
+    ]
+
+
+def test_films_that_are_trained_on_and_evaluated_are_noted(folder):
+    list_films(folder, "0000001", "0000003")
+    task = make(Environment(), path=str(folder))
+    task.split("train")
+    task.split("validation")
+    assert task.notes == [
+        f"{folder / 'split.json'}: 1 films of 'dev' are in 'train' too (the first is '0000003'), so scores will flatter. "
+        "Unpack the release again"
+    ]
 
 
 def test_without_a_folder_the_release_is_a_download_and_a_wrong_folder_a_mistake(folder, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,30 @@ GENRES = (
     "Fantasy", "Family", "Biography", "War", "History", "Music", "Animation", "Musical", "Western", "Sport", "Short",
     "Film-Noir",
 )  # fmt: skip
-"""The 23 most frequent genres, most frequent first. The release drops the others: News, Adult, Talk-Show, Reality-TV."""
+"""The 23 most frequent genres, most frequent first."""
+
+DROPPED = ("News", "Adult", "Talk-Show", "Reality-TV")
+"""Genres of the release that are not predicted."""
 
 MEANS = (103.939, 116.779, 123.68)
 """What the release has subtracted from the blue, green and red of its pictures."""
 
 AGAIN = "Unpack the release again"
 
+IDENTIFIER = re.compile(r"[\w-]+", re.ASCII)
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+"""What files of pictures begin with: JPEG, PNG, GIF, WebP, BMP, TIFF."""
+
 
 @dataclass(frozen=True)
 class Film:
-    """One film: its plots, which of `GENRES` it has (0 or 1 each), and its poster."""
+    """One film: its plots, which of `GENRES` it has (0 or 1 each), its poster, and names of genres that the release does not
+    have."""
 
     plots: tuple[str, ...]
     genres: tuple[int, ...]
     poster: Path
+    unknown: tuple[str, ...] = ()
 
 
 def read_split(folder: Path, name: str) -> list[Film]:
@@ -39,20 +49,45 @@ def read_split(folder: Path, name: str) -> list[Film]:
     Raises:
         UserError: a file is missing or damaged, or lacks plot or genres; with the file's name.
     """
+    films = []
+    for identifier in identifiers(folder, name):
+        record = _record(folder / "dataset" / f"{identifier}.json")
+        poster = folder / "dataset" / f"{identifier}.jpeg"
+        _check_poster(poster)
+        films.append(Film(_plots(record), _genres(record), poster, _unknown(record)))
+    return films
+
+
+def identifiers(folder: Path, name: str) -> list[str]:
+    """The films of one split of split.json, in its order.
+
+    Raises:
+        UserError: the file is damaged, or names a film twice or in a way that no file is called.
+    """
     path = folder / "split.json"
     splits = _json(path)
-    identifiers = splits.get(name) if isinstance(splits, dict) else None
-    if not isinstance(identifiers, list) or not identifiers:
+    names = splits.get(name) if isinstance(splits, dict) else None
+    if not isinstance(names, list) or not names:
         raise UserError(f"{path}: no list of films under {name!r}", AGAIN)
-    films = []
-    for identifier in identifiers:
-        stem = folder / "dataset" / str(identifier)
-        record = _record(stem.with_name(f"{identifier}.json"))
-        poster = stem.with_name(f"{identifier}.jpeg")
-        if not poster.is_file():
-            raise UserError(f"{poster}: no such poster", AGAIN)
-        films.append(Film(_plots(record), _genres(record), poster))
-    return films
+    places: dict[str, int] = {}
+    for place, identifier in enumerate(names, start=1):
+        if not isinstance(identifier, str) or not IDENTIFIER.fullmatch(identifier):
+            raise UserError(f"{path}: film {place} of {name!r} is {identifier!r:.60}, not a number as a text", AGAIN)
+        if places.setdefault(identifier, place) != place:
+            raise UserError(f"{path}: films {places[identifier]} and {place} of {name!r} are both {identifier!r}", AGAIN)
+    return names
+
+
+def _check_poster(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such poster", AGAIN) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
+    if not head.startswith(PICTURES):
+        raise UserError(f"{path}: {'not a picture' if head else 'the poster is empty'}", AGAIN)
 
 
 def read_hdf5(path: Path, folder: Path, name: str, posters: Path) -> list[Film]:
@@ -86,7 +121,7 @@ def read_hdf5(path: Path, folder: Path, name: str, posters: Path) -> list[Film]:
     films = []
     for identifier, row, poster in zip(identifiers, flags, paths, strict=True):
         record = _record(folder / "dataset" / f"{identifier}.json")
-        films.append(Film(_plots(record), tuple(int(row[column]) for column in order), poster))
+        films.append(Film(_plots(record), tuple(int(row[column]) for column in order), poster, _unknown(record)))
     return films
 
 
@@ -130,20 +165,40 @@ def _record(path: Path) -> dict[str, Any]:
     for key, values in (("plot", record["plot"]), ("genres", genres)):
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise UserError(f"{path}: no {key} in it", AGAIN)
-    if not any(plot.strip() for plot in record["plot"]):
+    if not any(_visible(plot) for plot in record["plot"]):
         raise UserError(f"{path}: the plot is empty", AGAIN)
-    if not genres:
+    if any("\ud800" <= character <= "\udfff" for plot in record["plot"] for character in plot):
+        raise UserError(f"{path}: the plot has half a character", AGAIN)
+    record["genres"] = [genre for genre in genres or () if _key(genre)]
+    if not record["genres"]:
         raise UserError(f"{path}: the film has no genre", AGAIN)
+    if len(_unknown(record)) == len(record["genres"]):
+        raise UserError(f"{path}: {record['genres'][0]!r} is no genre of the release", AGAIN)
     return record
 
 
 def _plots(record: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(" ".join(plot.split()) for plot in record["plot"] if plot.strip())
+    return tuple(" ".join(plot.split()) for plot in record["plot"] if _visible(plot))
 
 
 def _genres(record: dict[str, Any]) -> tuple[int, ...]:
-    known: Sequence[str] = record["genres"]
-    return tuple(int(genre in known) for genre in GENRES)
+    known = {_key(genre) for genre in record["genres"]}
+    return tuple(int(_key(genre) in known) for genre in GENRES)
+
+
+def _unknown(record: dict[str, Any]) -> tuple[str, ...]:
+    known = {_key(genre) for genre in (*GENRES, *DROPPED)}
+    return tuple(genre for genre in record["genres"] if _key(genre) not in known)
+
+
+def _key(genre: str) -> str:
+    """Its letters and digits: copies of the release write Sci-Fi as sci-fi, Sci Fi or with another hyphen."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", genre).casefold()))
+
+
+def _visible(text: str) -> bool:
+    """Whether there is something to read in it."""
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
 
 def _json(path: Path) -> Any:

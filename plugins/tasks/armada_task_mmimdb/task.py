@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import Split, Task, UserError, content_fingerprint
+from armada_cli import Environment, Split, Task, UserError, content_fingerprint
 from armada_cli.evaluation import metrics
 from armada_task_mmimdb import films
+from armada_task_mmimdb.films import AGAIN
 from armada_task_mmimdb.options import HOW
 
 
 class MMIMDb(Task):
-    """Plot -> student, poster (a `pathlib.Path`) -> teacher, 23 genres."""
+    """Plot -> student, poster (a `pathlib.Path`) -> teacher, 23 genres.
+
+    Attributes:
+        notes: lines that the user should see though nothing is wrong enough to stop; filled as splits are read.
+    """
 
     kind = "multilabel"
+
+    def __init__(self, options: Any, environment: Environment) -> None:
+        super().__init__(options, environment)
+        self.notes: list[str] = []
 
     def split(self, name: str) -> Split:
         """``train``, or as ``validation`` the one that the option `split` names, dev by default; labels are 23 zeros and ones.
@@ -38,8 +47,31 @@ class MMIMDb(Task):
             found = films.read_hdf5(Path(options.hdf5), folder, part, posters)
         else:
             found = films.read_split(folder, part)
+            self._note_overlap(folder)
+        self._note_unknown(found, name)
         texts = [(self._plot(film.plots),) for film in found]
         return Split(texts, [film.genres for film in found], [film.poster for film in found])
+
+    def _note_unknown(self, read: Sequence[films.Film], name: str) -> None:
+        unknown = [film.unknown[0] for film in read if film.unknown]
+        if unknown:
+            self._note(
+                f"mm-imdb: {len(unknown)} of {len(read)} films of {name} have a genre that the release does not know, such as "
+                f"{unknown[0]!r}, which is passed over. {AGAIN}"
+            )
+
+    def _note_overlap(self, folder: Path) -> None:
+        training = set(films.identifiers(folder, "train"))
+        both = [film for film in films.identifiers(folder, self.options.split) if film in training]
+        if both:
+            self._note(
+                f"{folder / 'split.json'}: {len(both)} films of {self.options.split!r} are in 'train' too (the first is "
+                f"{both[0]!r}), so scores will flatter. {AGAIN}"
+            )
+
+    def _note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
 
     def labels(self) -> tuple[str, ...]:
         """The genres, most frequent first."""
