@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from typing import Any
 
 import click
 
-from armada_cli.commands import environment_options, json_option, local_code_option, recipe_argument, set_option
+from armada_cli.commands import environment_options, json_option, local_code_option, on_terminal, recipe_argument, set_option
 from armada_cli.contracts import Environment
+
+LABEL = 15
+"""Width of the words in front of each line of the plan."""
 
 
 @click.command()
@@ -26,8 +31,18 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment:
 
     plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
     found = forecast(plan, environment)
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(found)))
+    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n".join(map(_fitted, _lines(found))))
     return 0
+
+
+def _fitted(line: str) -> str:
+    """A line cut between words to the terminal's width, its text under its text; whole for a pipe or a file."""
+    if not on_terminal():
+        return line
+    width = max(shutil.get_terminal_size().columns, 2 * LABEL)
+    hang = " " * (LABEL if line[LABEL - 1 : LABEL] == " " else 0)
+    # a path or a command's option that is longer than a line stays whole, to be copied
+    return textwrap.fill(line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

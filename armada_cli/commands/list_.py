@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import click
@@ -11,6 +12,9 @@ from armada_cli.commands import PLURALS, KindType, json_option, load_catalog
 
 _HEADINGS = {"teacher": "modality", "student": "architecture", "task": "kind", "loss": "kind", "method": "trains"}
 
+NARROW = 80
+"""Terminals of fewer columns show a recipe's table or figure behind its title, not in a column of its own."""
+
 
 @click.command("list")
 @click.argument("kind", required=False, type=KindType(plural=True))
@@ -18,7 +22,7 @@ _HEADINGS = {"teacher": "modality", "student": "architecture", "task": "kind", "
 def command(kind: str | None, as_json: bool) -> None:
     """List teachers, students, tasks, losses, methods or recipes; without KIND all of them.
 
-    When standard output is no terminal, the columns are separated by tabs, without headings.
+    When standard output is no terminal, the columns are separated by tabs, without headings, and a recipe's file is the last.
     """
     wanted = [kind] if kind else [*PLURALS, "recipe"]
     rows = collect(wanted)
@@ -30,13 +34,16 @@ def command(kind: str | None, as_json: bool) -> None:
 
     for each in wanted:
         lines = [_line(row) for row in rows if row["kind"] == each]
+        if on_terminal() and each == "recipe":
+            # a recipe is run by its name: the width is for what it does
+            lines = [line[:-1] for line in lines]
+            if shutil.get_terminal_size().columns < NARROW:
+                lines = [[name, f"{words} ({paper})" if paper else words] for name, words, paper in lines]
         if not on_terminal() and kind is None:
             lines = [[each, *line] for line in lines]
         title = PLURALS.get(each, "recipes").capitalize()
-        columns = (
-            ["name", "title", "of the paper", "file"] if each == "recipe" else ["name", "summary", _HEADINGS[each], "plugin"]
-        )
-        print_table(title, columns, lines)
+        columns = ["name", "title", "of the paper"] if each == "recipe" else ["name", "summary", _HEADINGS[each], "plugin"]
+        print_table(title, columns[: len(lines[0])] if lines else columns, lines)
 
 
 def collect(kinds: list[str]) -> list[dict[str, Any]]:
