@@ -11,6 +11,7 @@ such a file the rows come through `datasets.load_dataset`.
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import math
@@ -117,12 +118,28 @@ def _named(dataset: str, config: str | None, split: str) -> str:
     return f"dataset {dataset}" + (f", config {config}" if config else "") + f", split {split}"
 
 
+def encoding_fault(data: bytes) -> tuple[str, str] | None:
+    """What is wrong and what to do about it, for the bytes of a text file that is UTF-16 (with or without a byte order mark),
+    or that begins with two byte order marks; None for anything else. Without a mark, UTF-16 shows by every other byte of its
+    beginning being zero, which holds for the markup and field names of any script's files."""
+    if data.startswith(codecs.BOM_UTF8 * 2):
+        return "the file begins with two byte order marks", "Save it again as UTF-8 without a byte order mark"
+    begin = data[:200]
+    zeros = max(begin[0::2].count(0), begin[1::2].count(0))
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (len(begin) > 1 and zeros * 4 > len(begin)):
+        return "the file is UTF-16, not UTF-8", "Save it as UTF-8"
+    return None
+
+
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers from 1 and objects; blank lines are passed over."""
     again = "The file is damaged or no JSONL: copy it again"
     try:
         with path.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
+                fault = encoding_fault(line) if number == 1 else None
+                if fault:
+                    raise UserError(f"{path}: {fault[0]}", fault[1])
                 if not line.strip():
                     continue
                 try:
@@ -260,7 +277,10 @@ def file_place(path: Path, row: int) -> str:
 def _array(path: Path) -> list[dict[str, Any]]:
     again = "The file is damaged or no JSON array: copy it again"
     try:
-        table = json.loads(path.read_bytes().decode("utf-8-sig"))
+        content = path.read_bytes()
+        if fault := encoding_fault(content):
+            raise UserError(f"{path}: {fault[0]}", fault[1])
+        table = json.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
     except UnicodeDecodeError as error:

@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from armada_teacher_precomputed.teacher import read_texts
 from report_runs import full_run
+
+from armada_cli.data import encoding_fault
+from armada_cli.errors import UserError
 
 ENCODINGS = {
     "ascii": {"PYTHONIOENCODING": "ascii"},
@@ -66,3 +70,27 @@ def test_recipes_in_any_script_are_shown_and_checked(tmp_path: Path, encoding: d
     for arguments in (("show", "recipe", "own.yaml"), ("check", "own.yaml"), ("check", "own.yaml", "--json")):
         status, out, err = armada(tmp_path, encoding, *arguments)
         assert (status, b"Traceback" in err, bool(out)) == (0, False, True), (arguments, err)
+
+
+MARK = "\ufeff"
+WRONG = {
+    "utf-16 with a mark": ("{}".encode("utf-16"), "is UTF-16"),
+    "utf-16-le": ("text: a\n".encode("utf-16-le"), "is UTF-16"),
+    "utf-16-be": ("text: a\n".encode("utf-16-be"), "is UTF-16"),
+    "two marks": ((MARK * 2 + "text: a\n").encode(), "two byte order marks"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), WRONG.values(), ids=WRONG)
+def test_a_text_file_in_utf_16_or_with_two_marks_is_told_by_name(tmp_path: Path, data: bytes, words: str):
+    (tmp_path / "own.yaml").write_bytes(data)
+    (tmp_path / "ids.txt").write_bytes(data)
+    status, _, err = armada(tmp_path, {}, "check", "own.yaml")
+    assert (status, words in err.decode()) == (2, True), err
+    with pytest.raises(UserError, match=words):
+        read_texts(tmp_path / "ids.txt")
+
+
+@pytest.mark.parametrize("text", ["", "a", "text: 雾\n", MARK + "text: a\n"])
+def test_utf_8_is_no_fault(text: str):
+    assert encoding_fault(text.encode()) is None

@@ -362,7 +362,12 @@ def test_utf_16_and_unknown_encodings_are_told():
     save("reviews.csv", GOOD.encode("utf-16"))
     assert message() == "reviews.csv:1: the file is UTF-16, not UTF-8. Set `encoding: utf-16`"
     save("reviews.csv", GOOD.encode("utf-16-le"))
-    assert message() == "reviews.csv:1: a NUL character. Set `encoding: utf-16` if the file is UTF-16; otherwise remove it"
+    assert message() == "reviews.csv:1: the file is UTF-16, not UTF-8. Set `encoding: utf-16-le`"
+    save("reviews.csv", GOOD.encode("utf-16-be"))
+    assert message() == "reviews.csv:1: the file is UTF-16, not UTF-8. Set `encoding: utf-16-be`"
+    save("reviews.csv", b"\xef\xbb\xbf" * 2 + GOOD.encode())
+    two_marks = "the file begins with two byte order marks. Save it again as UTF-8 without a byte order mark"
+    assert message() == f"reviews.csv:1: {two_marks}"
     save("reviews.csv", GOOD)
     assert message(encoding="utf-9") == (
         "encoding: 'utf-9' is not an encoding of text that Python knows. Try utf-8, cp1252 or utf-16"

@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from armada_cli.data import encoding_fault
+
 MAX_VALUES = 100_000
 """Aliases of aliases grow exponentially; a tree of more values than this is an attack or an accident."""
 
@@ -176,6 +178,10 @@ def parse(source: Source, report: Report) -> Node | None:
 
 def decode(data: bytes, file: str, folder: Path, report: Report) -> Source | None:
     """Bytes -> text, or None when they are not UTF-8."""
+    fault = encoding_fault(data)
+    if fault:
+        report(Source(file, "", folder).place(0, 0, ""), *fault)
+        return None
     try:
         return Source(file, data.decode("utf-8-sig"), folder)
     except UnicodeDecodeError as error:

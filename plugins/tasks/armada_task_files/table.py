@@ -6,6 +6,7 @@ are read. Nothing is guessed silently: a file that can be read in two ways is an
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import io
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import UserError
+from armada_cli.data import encoding_fault
 from armada_task_files.faults import Faults, place, quoted
 
 SUFFIXES = {
@@ -207,8 +209,14 @@ def _decode(path: str, data: bytes, encoding: str) -> str:
 
 
 def _refuse_utf16(path: str, data: bytes, encoding: str) -> None:
-    if _codec(encoding) == "utf-8-sig" and data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path}:1: the file is UTF-16, not UTF-8", "Set `encoding: utf-16`")
+    fault = encoding_fault(data) if _codec(encoding) == "utf-8-sig" else None
+    if fault:
+        what, hint = fault
+        if "UTF-16" in what:
+            # Python's utf-16 goes by the mark; without one the order must be named
+            marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            hint = f"Set `encoding: utf-16{'' if marked else '-be' if data[:1] == bytes(1) else '-le'}`"
+        raise UserError(f"{path}:1: {what}", hint)
 
 
 def _refuse_undecoded(table: Table, form: Format) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from armada_cli import Environment, Teacher, UserError
+from armada_cli.data import encoding_fault
 from armada_teacher_precomputed.options import PrecomputedOptions
 
 BLOCK = 8192
@@ -133,7 +135,10 @@ def read_texts(path: Path) -> list[str]:
         UserError: the file cannot be read, or a line holds something else; with its number.
     """
     try:
-        content = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        if fault := encoding_fault(data):
+            raise UserError(f"{path}: {fault[0]}", fault[1])
+        content = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()  # line ends as `open` reads them
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 (byte {error.start})", "Save it as UTF-8") from None
     except OSError as error:
