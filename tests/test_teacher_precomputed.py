@@ -161,3 +161,26 @@ def test_a_vector_that_is_not_finite_is_told_before_a_run(tmp_path: Path) -> Non
     (told,) = options.unanswerable(["a", "b", "c"], Environment())
     assert "row 2, column 2 is nan" in told
     assert list(options.unanswerable(["a", "c"], Environment())) == []
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"])
+def test_safetensors_of_every_floating_point_type_are_read_to_the_value(tmp_path: Path, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    rows = torch.tensor([[1.5, -0.25, 96.0], [0.0, 3.5, -448.0]]).to(getattr(torch, dtype))
+    save_file({"features": rows}, tmp_path / "v.safetensors", metadata={"ids": json.dumps(["one", "two"])})
+    teacher = Precomputed(PrecomputedOptions(path=str(tmp_path / "v.safetensors")), Environment())
+    vectors = teacher.represent(["two", "one"])
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, rows.float().numpy()[::-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("ids.txt", "one\ntwo\n"), ("ids.txt", "one\r\ntwo"), ("ids.jsonl", '"one"\n{"text": "two"}\n')]
+)
+def test_a_file_of_texts_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_bytes(content.encode("utf-8-sig"))
+    np.save(tmp_path / "v.npy", np.eye(2, dtype=np.float32))
+    options = PrecomputedOptions(path=str(tmp_path / "v.npy"), ids=str(tmp_path / name))
+    np.testing.assert_array_equal(Precomputed(options, Environment()).represent(["one"]), [[1, 0]])

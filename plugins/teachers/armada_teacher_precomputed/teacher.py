@@ -101,6 +101,20 @@ class Precomputed(Teacher):
         return np.asarray(np.random.default_rng(seed).standard_normal(self.vectors.shape[1]))
 
 
+NUMPY_FLOATS = ("F16", "F32", "F64")
+"""Floating-point types of safetensors that numpy has too. bfloat16 and the float8 types are torch's."""
+
+
+def _read_with_torch(path: Path) -> np.ndarray:
+    """The tensor `features`, of a type that numpy has not, as float32, which holds every value of such a type exactly."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        tensor = file.get_tensor("features")
+    array: np.ndarray = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+    return array
+
+
 def _load(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """The vectors, and the texts where the file itself has them."""
     hint = "Write it again: float vectors of shape [rows, width]"
@@ -114,7 +128,8 @@ def _load(path: Path) -> tuple[np.ndarray, list[str] | None]:
             with safe_open(path, framework="np") as file:
                 if "features" not in file.keys():  # noqa: SIM118 - the handle is no mapping
                     raise ValueError("it has no tensor `features`")
-                vectors = file.get_tensor("features")
+                known = file.get_slice("features").get_dtype() in NUMPY_FLOATS
+                vectors = file.get_tensor("features") if known else _read_with_torch(path)
                 ids = (file.metadata() or {}).get("ids")
             if ids is not None:
                 texts = json.loads(ids)
