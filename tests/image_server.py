@@ -14,6 +14,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from hashlib import sha256
@@ -73,6 +74,8 @@ class ImageServer:
         plan: prompt -> what happens to its calls, one after the other (``""`` is well); after that all are well.
         always: what happens to every call, in place of all else.
         urls: answer with an address in place of the picture.
+        spell: how a picture is written into the answer, in place of plain base64 as ``b64_json``.
+        knows_format: whether ``response_format`` is a setting of the service; where not, a call with it is refused.
         key: what a call must carry as its bearer token.
         delay: seconds that a call takes.
         slow: seconds of ``silence`` and between the bytes of ``drip``; longer than the client's patience.
@@ -84,6 +87,8 @@ class ImageServer:
     plan: dict[str, list[str]] = field(default_factory=dict)
     always: str = ""
     urls: bool = False
+    spell: Callable[[bytes], dict[str, str]] | None = None
+    knows_format: bool = True
     key: str | None = None
     idempotent: bool = False
     delay: float = 0.0
@@ -157,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
             if state.key is not None and self.headers.get("Authorization") != f"Bearer {state.key}":
                 sent = self.headers.get("Authorization", "")
                 self._error(401, "invalid_api_key", f"Incorrect API key provided: {sent.removeprefix('Bearer ')}")
+            elif "response_format" in asked and not state.knows_format:
+                self._error(400, "unknown_parameter", "Unknown parameter: 'response_format'.", param="response_format")
             else:
                 fault = state.fault(prompt, count)
                 paid = state.idempotent and self.headers.get("Idempotency-Key", "") in state.charged
@@ -255,10 +262,12 @@ class _Handler(BaseHTTPRequestHandler):
         item = (
             {"url": f"{state.root}/pictures/{prompt.encode().hex()}?secret=signature"} if state.urls else {"b64_json": picture}
         )
+        if state.spell is not None:
+            item = state.spell(paint(prompt))
         self._json({"created": 1, "data": [item]})
 
-    def _error(self, status: int, code: str, message: str, **headers: str) -> None:
-        body = json.dumps({"error": {"code": code, "message": message, "type": "error"}}).encode()
+    def _error(self, status: int, code: str, message: str, *, param: str | None = None, **headers: str) -> None:
+        body = json.dumps({"error": {"code": code, "message": message, "type": "error", "param": param}}).encode()
         self._send(status, body, "application/json", **headers)
 
     def _json(self, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import multiprocessing
@@ -12,10 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_from_bytes
 
 import numpy as np
 import pytest
-from armada_teacher_image_api.endpoint import retry_after
+from armada_teacher_image_api.endpoint import decode_picture, retry_after
 from armada_teacher_image_api.ledger import key_of
 from armada_teacher_image_api.options import SMOKE, ImageApiOptions
 from armada_teacher_image_api.teacher import ImageApi, shorten
@@ -127,6 +129,69 @@ def test_a_setting_that_a_model_does_not_know_can_be_left_out(make: Make) -> Non
         assert "response_format" not in server.requests[0]
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("response_format", ["b64_json", "url"])
+def test_a_setting_that_the_service_does_not_know_is_sent_once_and_named(
+    make: Make, capsys: pytest.CaptureFixture[str], response_format: str, concurrency: int
+) -> None:
+    with ImageServer(knows_format=False) as server:
+        teacher = make(server, response_format=response_format, concurrency=concurrency, retries=0)
+        teacher.represent(SENTENCES[:6])
+        teacher.represent(SENTENCES[6:9])
+        assert [("response_format" in request) for request in server.requests] == [True] + [False] * 9
+        assert set(server.paid.values()) == {1}
+    lines = [line for line in capsys.readouterr().err.splitlines() if "response_format" in line]
+    assert len(lines) == 1
+    assert "Write response_format: null into the recipe" in lines[0]
+    assert not failures(teacher)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+SPELLINGS: dict[str, Callable[[bytes], dict[str, str]]] = {
+    "lines of 76 (MIME)": lambda content: {"b64_json": base64.encodebytes(content).decode()},
+    "lines that end in CR LF": lambda content: {"b64_json": base64.encodebytes(content).decode().replace("\n", "\r\n")},
+    "no padding": lambda content: {"b64_json": _base64(content).rstrip("=")},
+    "URL-safe": lambda content: {"b64_json": base64.urlsafe_b64encode(content).decode()},
+    "URL-safe without padding": lambda content: {"b64_json": base64.urlsafe_b64encode(content).decode().rstrip("=")},
+    "blanks around": lambda content: {"b64_json": f"  {_base64(content)}\n"},
+    "percent escapes": lambda content: {"b64_json": quote(_base64(content), safe="")},
+    "data URL": lambda content: {"b64_json": f"data:image/png;base64,{_base64(content)}"},
+    "data URL without its word base64": lambda content: {"b64_json": f"data:image/png,{_base64(content)}"},
+    "data URL, upper case, with parameters": lambda content: {
+        "b64_json": f"DATA:image/png;charset=utf-8;name=a.png;BASE64,{_base64(content)}"
+    },
+    "data URL as url": lambda content: {"url": f"data:image/png;base64,{_base64(content)}"},
+    "data URL as url beside null": lambda content: {"b64_json": None, "url": f"data:;base64,{_base64(content)}"},  # type: ignore[dict-item]
+    "data URL with percent escapes in base64": lambda content: {
+        "url": f"data:image/png;base64,{quote(_base64(content), safe='')}"
+    },
+    "data URL of percent-encoded bytes": lambda content: {"url": f"data:image/png,{quote_from_bytes(content, safe='')}"},
+    "data URL of lines, no padding": lambda content: {
+        "url": "data:image/png;base64,\n" + base64.encodebytes(content).decode().rstrip("=\n")
+    },
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_picture_is_read_in_every_spelling_and_paid_once(make: Make, spelling: str) -> None:
+    with ImageServer(spell=SPELLINGS[spelling]) as server:
+        teacher = make(server, retries=0)
+        teacher.represent(SENTENCES[:3])
+        assert server.calls == 3
+    for text in SENTENCES[:3]:
+        path = teacher.ledger.picture(key_of(text))
+        assert path is not None
+        assert path.read_bytes() == paint(text)
+
+
+@pytest.mark.parametrize("text", ["", "A", "*AAA", "AA=A", "data:image/png;base64", "data:image/png;base64,*", "data:,"])
+def test_what_is_no_picture_in_any_spelling_is_not_guessed_at(text: str) -> None:
+    assert decode_picture(text) is None
+
+
 # --------------------------------------------------------------------------------------------------------- addresses
 
 
@@ -202,8 +267,8 @@ REASONS = {
     "cut body": "the connection broke",
     "cut picture": "its picture cannot be used: it is damaged or cut short",
     "not a picture": "its picture cannot be used: it is no picture",
-    "huge body": "its answer is too large (1,000,000,000,000 bytes; 198,869 are allowed)",
-    "endless body": "its answer is too large (over 198,869 bytes)",
+    "huge body": "its answer is too large (1,000,000,000,000 bytes; 365,536 are allowed)",
+    "endless body": "its answer is too large (over 365,536 bytes)",
     "bomb": "its picture cannot be used: it has",
     "silence": "no answer in 1 s",
     "drip": "no whole answer in 1 s",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError
@@ -38,6 +38,7 @@ class Fault(Exception):
         fate: what `Ledger.settle` is told.
         wait: seconds that the service asks to wait.
         hint: what the user can do, of a fatal one.
+        setting: the option that the service does not know, or not with this value; empty where it says nothing of the kind.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Fault(Exception):
         fate: str = "failed",
         wait: float | None = None,
         hint: str = "",
+        setting: str = "",
     ) -> None:
         super().__init__(reason)
+        self.setting = setting
         self.again, self.fatal, self.refused, self.fate, self.wait, self.hint = again, fatal, refused, fate, wait, hint
 
 
@@ -101,7 +104,7 @@ class Endpoint:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Idempotency-Key": token}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
-        reply = self._request("POST", self.url, headers, json.dumps(body).encode(), self.max_bytes * 4 // 3 + (64 << 10))
+        reply = self._request("POST", self.url, headers, json.dumps(body).encode(), self.max_bytes * 3 + (64 << 10))
         if reply.status != 200:
             raise self._explain(reply)
         try:
@@ -110,13 +113,15 @@ class Endpoint:
             text, url = item.get("b64_json"), item.get("url")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             raise Fault("its answer is not the JSON of the protocol", again=True) from None
-        if isinstance(text, str) and text:
-            try:
-                return Answer(content=base64.b64decode(re.sub(r"\Adata:[^,]*,", "", text), validate=True))
-            except (binascii.Error, ValueError):
-                raise Fault("the picture in its answer is not base64", again=True) from None
+        content = decode_picture(text) if isinstance(text, str) and text else None
+        if content is not None:
+            return Answer(content=content)
         if isinstance(url, str) and _fetchable(url):
             return Answer(url=url)
+        if isinstance(url, str) and _is_data_url(url) and (content := decode_picture(url)) is not None:
+            return Answer(content=content)
+        if text or (isinstance(url, str) and _is_data_url(url)):
+            raise Fault("the picture in its answer is not base64", again=True)
         raise Fault("its answer holds no picture", again=True)
 
     def fetch(self, url: str) -> bytes:
@@ -197,7 +202,7 @@ class Endpoint:
     def _explain(self, reply: _Reply) -> Fault:
         """What a status other than 200 means."""
         status = reply.status
-        code, message = _error(reply.body)
+        code, message, parameter = _error(reply.body)
         said = self._clean(message)
         told = f"status {status}" + (f": {said}" if said else "")
         if code in NO_MONEY or status == 402:
@@ -212,6 +217,10 @@ class Endpoint:
             return Fault(told, again=True, fate=fate, wait=retry_after(reply.headers))
         if 300 <= status < 400:
             return Fault(f"{told}, a redirection", fatal=True, hint="Set base_url to the address of the service itself")
+        for setting in ("response_format", "size") if status in (400, 422) else ():
+            if setting == parameter or (setting == "response_format" and setting.encode() in reply.body):
+                hint = f"Change the option {setting}" + (", or set it to null" if setting == "response_format" else "")
+                return Fault(told, fatal=True, hint=hint, setting=setting)
         refused = status == 400 and any(word in f"{code} {message}".lower() for word in REFUSALS)
         return Fault(told, refused=refused)
 
@@ -232,16 +241,48 @@ def _fetchable(url: str) -> bool:
         return False
 
 
-def _error(body: bytes) -> tuple[str, str]:
-    """Code (or type) and message of an error's body, empty where it has none."""
+def _error(body: bytes) -> tuple[str, str, str]:
+    """Code (or type), message and parameter of an error's body, empty where it has none."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return "", ""
+        return "", "", ""
     error = value.get("error", value) if isinstance(value, dict) else value
     if isinstance(error, dict):
-        return str(error.get("code") or error.get("type") or ""), str(error.get("message") or "")
-    return "", str(error) if isinstance(error, str) else ""
+        message = error.get("message") or error.get("detail") or ""
+        return str(error.get("code") or error.get("type") or ""), str(message), str(error.get("param") or "")
+    return "", str(error) if isinstance(error, str) else "", ""
+
+
+def _is_data_url(text: str) -> bool:
+    return text.lstrip()[:5].lower() == "data:"
+
+
+def decode_picture(text: str) -> bytes | None:
+    """The bytes that a service wrote as text, in any of the spellings that services use; None when it is none of them.
+
+    Base64 of either alphabet (RFC 4648, sections 4 and 5), with or without padding, line breaks and percent escapes; or a
+    ``data:`` URL (RFC 2397), with any parameters, of such base64 or of percent-encoded bytes.
+    """
+    if not _is_data_url(text):
+        return _decode_base64(text)
+    head, comma, payload = text.lstrip().partition(",")
+    if not comma:
+        return None
+    content = _decode_base64(payload)
+    if content is None and not re.search(r";\s*base64\s*\Z", head, re.IGNORECASE):
+        content = unquote_to_bytes(payload)
+    return content or None
+
+
+def _decode_base64(text: str) -> bytes | None:
+    if "%" in text:  # no letter of either alphabet
+        text = unquote_to_bytes(text).decode("latin-1")
+    letters = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True) or None
+    except (binascii.Error, ValueError):
+        return None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

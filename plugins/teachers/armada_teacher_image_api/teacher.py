@@ -50,6 +50,9 @@ class ImageApi(Teacher):
         self._endpoint: Endpoint | None = None
         self._painter: Painter | None = None
         self._pause = _Pause()
+        self._format = options.response_format
+        self._format_lock = threading.Lock()
+        self._first_call = _FirstAlone()
 
     def close(self) -> None:
         if self._endpoint is not None:
@@ -174,6 +177,35 @@ class ImageApi(Teacher):
             return last
 
     def _ask(self, endpoint: Endpoint, key: bytes, prompt: str) -> None:
+        """`_call`, and once more where the service does not know `response_format`, which it is then never sent again.
+
+        The first call of all is made alone, so that a service that refuses the setting refuses it once and not for each text.
+
+        Raises:
+            Fault: it brought no picture.
+        """
+        with self._first_call:
+            sent = self._format
+            try:
+                self._call(endpoint, key, prompt)
+                return
+            except Fault as fault:
+                if fault.setting != "response_format" or sent is None:
+                    raise
+                self._leave_out_format(fault)
+        self._call(endpoint, key, prompt)
+
+    def _leave_out_format(self, fault: Fault) -> None:
+        with self._format_lock:
+            told, self._format = self._format is None, None
+        if not told:
+            print(
+                f"armada: {NAME}: {self.options.address()} answers {fault}; response_format is left out from here on. "
+                "Write response_format: null into the recipe to save this call",
+                file=sys.stderr,
+            )
+
+    def _call(self, endpoint: Endpoint, key: bytes, prompt: str) -> None:
         """One call, and its picture on the disk. A picture that was paid for and is only to be fetched is no call.
 
         Raises:
@@ -224,8 +256,8 @@ class ImageApi(Teacher):
 
     def _body(self, prompt: str) -> dict[str, object]:
         body: dict[str, object] = {"model": self.options.model, "prompt": prompt, "size": self.options.size, "n": 1}
-        if self.options.response_format is not None:
-            body["response_format"] = self.options.response_format
+        if self._format is not None:
+            body["response_format"] = self._format
         return body
 
     def _delay(self, attempt: int, fault: Fault) -> float | None:
@@ -269,6 +301,29 @@ class ImageApi(Teacher):
                 connections=self.options.concurrency,
             )
         return self._endpoint
+
+
+class _FirstAlone:
+    """The first thread to enter is alone until it leaves, however it leaves; after that nobody waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = False
+        self._holder: int | None = None
+
+    def __enter__(self) -> None:
+        if self._over:
+            return
+        self._lock.acquire()
+        if self._over:
+            self._lock.release()
+        else:
+            self._holder = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        if self._holder == threading.get_ident():
+            self._over, self._holder = True, None
+            self._lock.release()
 
 
 class _Pause:
