@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from armada_cli.targets import Scale
+
 CONTRACT_VERSION = 1
 """Rises when a plugin written for the old contract would no longer work."""
 
@@ -510,6 +512,17 @@ class Student(ABC):
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         """Write weights (safetensors), configuration and tokenizer; loads without this project."""
 
+    def fold(self, model: nn.Module, scale: Scale) -> Scale:
+        """For regression: have the model answer its present outputs times `scale.factor` plus `scale.shift`, by folding both
+        into its last layer (`armada_cli.targets.fold_into`). Students learn standardised targets; the host asks for this once,
+        behind the training and before `save`, so that an exported student answers in the user's unit.
+
+        Returns what is left to be applied to the model's answers; all of it for a student that folds nothing, as here. The host
+        keeps a rest beside the export (``targets.json``), applies it when it asks the student again, and `armada export` says
+        it.
+        """
+        return scale
+
     def generate(self, model: nn.Module, prompts: Sequence[str], decoding: Decoding, streams: Sequence[int]) -> list[str]:
         """Answers to one batch of prompts, without the prompt and without what follows the end of text.
 
@@ -570,8 +583,8 @@ class Batch:
 
     Attributes:
         rows: numbers of the examples in the (limited) training split, [n].
-        labels: long [n] (classification, multiple choice), float [n] (regression) or float [n, c] (multi-label); zeros for
-            generation, whose loss the student computes.
+        labels: long [n] (classification, multiple choice), float [n] (regression: less the mean of the training rows' targets,
+            over their standard deviation) or float [n, c] (multi-label); zeros for generation, whose loss the student computes.
         features: h_t, float [n, 128]; None for a method that needs no teacher.
         step: number of the optimizer step, from 0.
         share: part of the optimizer step that this (micro-)batch is; 1 without accumulation.
@@ -600,7 +613,8 @@ class Setup:
         train: the resolved training settings.
         losses: builds a registered loss by its recipe value (name or mapping).
         stream: name -> integer seed of an independent random stream of this trial.
-        student_outputs: role -> logits of the trial this method depends on, on the training split, [rows, c].
+        student_outputs: role -> logits of the trial this method depends on, on the training split, [rows, c]; for regression
+            standardised as the labels are.
         steps: optimizer steps of the whole training; learning_rate: step -> the student's rate.
         device: where modules go.
         own_pooler: whether the student's pooled output went through a layer F~_s of its own.

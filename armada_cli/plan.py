@@ -285,6 +285,9 @@ def _trial(
         "seed": seed,
         "depends": depends,
     }
+    if task.registered.component.kind(task.options) == "regression":
+        # Targets were once learned as they are; no other kind of task is touched by it.
+        identity["targets"] = "standardised"
     build = _builds(student, task, method, teacher)
     number = fingerprint(identity)
     plugins = _origins(plan, student, task, method, teacher, environment)

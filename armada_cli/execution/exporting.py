@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import catalog as catalogs
+from armada_cli import targets
 from armada_cli.catalog import did_you_mean
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
@@ -157,10 +158,23 @@ def _merge(candidate: Candidate, source: Path, target: Path, environment: Enviro
 
     registered, options = catalogs.restore(catalogs.current(), "student", candidate.spec["build"]["student"], environment)
     made(registered, options, environment).merge(source, target)
+    targets.write_rest(target, targets.read_rest(source))
 
 
 def loading(folder: Path) -> list[str]:
-    """Two lines of Python that load an exported folder, with the libraries it was made for and without this project."""
+    """Lines of Python that load an exported folder, with the libraries it was made for and without this project; one more where
+    its answers are not yet in the user's unit."""
+    return [*_loading(folder), *_restoring(targets.read_rest(folder))]
+
+
+def _restoring(rest: targets.Scale) -> list[str]:
+    if rest == targets.NONE:
+        return []
+    times = "" if rest.factor == 1 else f" * {rest.factor!r}"
+    return [f"prediction = model(**tokenizer(text, return_tensors='pt')).logits{times} + {rest.shift!r}"]
+
+
+def _loading(folder: Path) -> list[str]:
     config = read_json(folder / "config.json") or {}
     adapter = read_json(folder / "adapter_config.json")
     architecture = str((config.get("architectures") or [""])[0])

@@ -32,6 +32,7 @@ from armada_cli.launch import Launch, read_launch, settle_environment
 from armada_cli.plan import EVALUATED
 from armada_cli.runs import Runs
 from armada_cli.settings import Train
+from armada_cli.targets import NONE, Scale, read_rest, scale_of, write_rest
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
 from armada_cli.training.loop import Encoded, Loop, learning_rate, read_log, scored
@@ -91,9 +92,14 @@ class _Trial:
             model = student.build(problem)
         model.to(self.accelerator.device)
         encoded = encode(student, problem, training), None if validation is None else encode(student, problem, validation)
+        scale = NONE
+        if problem.kind == "regression":
+            scale = scale_of(training.labels)
+            # From the labels themselves: float32 would have rounded them before they are standardised.
+            encoded[0].labels = scale.standardise(torch.tensor([float(y) for y in training.labels], dtype=torch.float64))
         features = self._features(len(training))
         steps = self.train.epochs * steps_per_epoch(len(training), self.train.batch_size)
-        method = self._method(problem, student, model, encoded[0], features, steps, training)
+        method = self._method(problem, student, model, encoded[0], features, steps, training, scale)
         parameters = count_parameters(model, method)
         loop = Loop(
             student=student,
@@ -109,10 +115,12 @@ class _Trial:
             accelerator=self.accelerator,
             progress=self.progress,
             stopping=self.stopping,
+            scale=scale,
         )
         outcome = loop.run()
         records = read_log(self.folder)
-        fit = {name: scored(task, outputs.cpu(), training.labels) for name, outputs in method.own_outputs().items()}
+        own = {name: scale.restore(outputs.cpu()) for name, outputs in method.own_outputs().items()}
+        fit = {name: scored(task, outputs, training.labels) for name, outputs in own.items()}
         result = {
             "id": self.spec["id"],
             "metric": task.metric,
@@ -133,13 +141,14 @@ class _Trial:
             "warnings": [
                 *getattr(task, "notes", ()),
                 *self.spec.get("notes", ()),
+                *([note] if (note := scale.note()) else []),
                 *([outcome.sameness] if outcome.sameness else []),
                 *scales.warnings(records, self._weights()),
             ],
         }
         if with_log:
             self.progress("export", 0, 1, "")
-            self._export(student, model, problem)
+            self._export(student, model, problem, scale)
             rate = steps * self.train.batch_size / max(loop.seconds.get("training", 0.0), 1e-9)
             self._finish(result, started, cpu, loop.seconds, {"examples_per_second": rate})
         self.accelerator.wait_for_everyone()
@@ -241,6 +250,7 @@ class _Trial:
         features: Tensor | None,
         steps: int,
         split: Split,
+        scale: Scale,
     ) -> Method:
         registered, options = catalogs.restore(self.catalog, "method", self.spec["build"]["method"], self.environment)
         device = self.accelerator.device
@@ -258,7 +268,7 @@ class _Trial:
             train=self.train,
             losses=self._loss,
             stream=lambda name: stream(self.spec["seed"], name),
-            student_outputs=lambda role: self._dependency_outputs(role, problem, split),
+            student_outputs=lambda role: self._dependency_outputs(role, problem, split, scale),
             steps=steps,
             learning_rate=lambda step: learning_rate(self.train, steps, step),
             device=device,
@@ -283,8 +293,13 @@ class _Trial:
             raise UserError(f"loss {registered.name} has no option {unknown[0]!r}", hint[:1].upper() + hint[1:])
         return made(registered, registered.component.options(**given))
 
-    def _dependency_outputs(self, role: str, problem: Problem, split: Split) -> Tensor:
-        """Logits [rows, c] of a finished trial's student on this trial's training split; computed once and kept beside it."""
+    def _dependency_outputs(self, role: str, problem: Problem, split: Split, scale: Scale) -> Tensor:
+        """Logits [rows, c] of a finished trial's student on this trial's training split; computed once and kept beside it. For
+        regression in the unit of this trial's labels."""
+        logits = self._stored_outputs(role, problem, split)
+        return scale.standardise(logits) if problem.kind == "regression" else logits
+
+    def _stored_outputs(self, role: str, problem: Problem, split: Split) -> Tensor:
         other = self.spec["depends"][role]
         key = fingerprint([list(map(list, split.texts)), self.train.max_length])
         path = self.runs.trial(other) / f"outputs-{key}.safetensors"
@@ -310,7 +325,7 @@ class _Trial:
                 rows = range(start, min(start + 32, len(split)))
                 inputs = {k: v.to(self.accelerator.device) for k, v in student.pad([encoded.rows[r] for r in rows]).items()}
                 logits[start : rows.stop] = student.forward(model, inputs).logits.float().cpu()
-        return logits
+        return read_rest(self.runs.trial(trial) / "student").restore(logits)
 
     def _finished(self, trial: str, problem: Problem | None = None) -> tuple[Student, torch.nn.Module]:
         """The exported student of a finished trial and its model, ready to be asked."""
@@ -337,11 +352,13 @@ class _Trial:
             "auxiliary reconstruction": gamma,
         }
 
-    def _export(self, student: Student, model: torch.nn.Module, problem: Problem) -> None:
+    def _export(self, student: Student, model: torch.nn.Module, problem: Problem, scale: Scale) -> None:
         temporary = self.folder / ".student.new"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
+            rest = NONE if scale == NONE else student.fold(model, scale)
             student.save(model, problem, temporary)
+            write_rest(temporary, rest)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise disk_error(self.folder / "student", error) from error

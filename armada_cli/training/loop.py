@@ -24,6 +24,7 @@ from armada_cli.direction import lower_is_better
 from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.evaluation import metrics
 from armada_cli.settings import Train
+from armada_cli.targets import NONE, Scale
 from armada_cli.training import checkpoint
 from armada_cli.training.batching import epoch_batches, evaluation_batches, steps_per_epoch
 from armada_cli.training.optimizer import adamw
@@ -72,6 +73,7 @@ class Loop:
         folder: the trial's folder; ``checkpoint/`` and ``log.jsonl`` are written there. None writes nothing.
         accelerator: device, precision and processes.
         progress: called with (stage, done, total, note).
+        scale: of a regression's targets: what the student learns is standardised, what is scored is in the user's unit.
         stopping: asked after every step; true ends the training behind a checkpoint with `Interrupted`.
     """
 
@@ -91,10 +93,11 @@ class Loop:
         accelerator: Accelerator,
         progress: Callable[[str, int, int, str], None] = lambda *_: None,
         stopping: Callable[[], bool] = lambda: False,
+        scale: Scale = NONE,
     ) -> None:
         self.student, self.model, self.method, self.task = student, model, method, task
         self.training, self.validation, self.features = training, validation, features
-        self.train, self.seed, self.folder = train, seed, folder
+        self.train, self.seed, self.folder, self.scale = train, seed, folder, scale
         self.accelerator, self.progress, self.stopping = accelerator, progress, stopping
 
         self.heads = nn.ModuleDict(_safe_names(method.student_modules()))
@@ -268,7 +271,7 @@ class Loop:
                 extra[row] = aux[i].float().cpu() if aux is not None else None
             self.progress("evaluation", number + 1, len(batches), "")
         self.model.train()
-        gathered = [self._gathered(column) for column in (logits, extra)]
+        gathered = [self.scale.restore(self._gathered(column)) for column in (logits, extra)]
         return gathered[0], gathered[1] if len(gathered[1]) else None
 
     def _gathered(self, column: list[Tensor | None]) -> Tensor:

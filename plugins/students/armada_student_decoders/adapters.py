@@ -72,6 +72,16 @@ def head_names(model: Any) -> list[str]:
     ]
 
 
+def output_layer(model: Any) -> nn.Linear:
+    """The last linear layer of a classification model's head; under adapters the copy that is trained and saved."""
+    classifier = inner(model)
+    head = getattr(classifier, head_names(classifier)[-1])
+    trained = getattr(head, "modules_to_save", None)
+    if trained is not None:
+        head = next(iter(trained.values()))
+    return [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
+
+
 def targets(model: Any, wanted: Sequence[str] | None, place: str) -> list[str] | str:
     """The layers that get adapters: those that were named, else peft's choice for the architecture, else all linear ones."""
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as known

@@ -15,7 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armada_cli import Decoding, Environment, Problem, Student, StudentOutput, UserError, architectures, hub, vocabulary
+from armada_cli import (
+    Decoding,
+    Environment,
+    Problem,
+    Student,
+    StudentOutput,
+    UserError,
+    architectures,
+    hub,
+    targets,
+    vocabulary,
+)
 from armada_student_decoders import adapters
 from armada_student_decoders.decoding import continued
 from armada_student_decoders.text import IGNORED, Reader
@@ -335,6 +346,10 @@ class Decoder(Student):
         return (-losses.view(wanted.shape).double().sum(1)).tolist()
 
     # -------------------------------------------------------------------------------------------------------- saving
+
+    def fold(self, model: nn.Module, scale: targets.Scale) -> targets.Scale:
+        """The heads of transformers' decoders have no bias, so the shift is left over."""
+        return targets.fold_into(adapters.output_layer(model), scale)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         """A peft folder (adapter, head, configuration) or, without adapters or with ``export: merged``, a transformers folder;

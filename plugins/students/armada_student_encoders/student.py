@@ -10,7 +10,18 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from armada_cli import Environment, Problem, Student, StudentOutput, UserError, architectures, hub, special_tokens, vocabulary
+from armada_cli import (
+    Environment,
+    Problem,
+    Student,
+    StudentOutput,
+    UserError,
+    architectures,
+    hub,
+    special_tokens,
+    targets,
+    vocabulary,
+)
 
 PROBLEM_TYPES = {
     "classification": "single_label_classification",
@@ -151,6 +162,9 @@ class Encoder(Student):
             if states is not None:
                 states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
         return StudentOutput(output.logits, pooled, states, anchor=anchor)
+
+    def fold(self, model: nn.Module, scale: targets.Scale) -> targets.Scale:
+        return targets.fold_into(_output_layer(model), scale)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         with hub.quiet():
