@@ -523,6 +523,14 @@ class Forgetful(Bert):
         super().save(self.build(problem), problem, folder)
 
 
+class Unfolded(Bert):
+    def build(self, problem: Any, weights: Path | None = None) -> Any:
+        return super().build(dataclasses.replace(problem, kind="classification"), weights)
+
+    def fold(self, model: Any, scale: Any) -> Any:
+        return type(scale)()
+
+
 class Torched(Bert):
     def save(self, model: Any, problem: Any, folder: Path) -> None:
         import torch
@@ -551,6 +559,7 @@ STUDENTS = [
     ("gradients", "2 trainable weights get no gradient, the first is spare", "Unused"),
     ("seed", "two builds on one seed differ", "OwnChance"),
     ("saved and loaded", "has other outputs", "Forgetful"),
+    ("unit of a regression", "are not its former ones times 12.5 plus 1985", "Unfolded"),
     ("files", "holds extra.pt", "Torched"),
     ("loads without armada", "does not load without armada", "Cryptic"),
 ]

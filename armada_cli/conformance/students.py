@@ -20,6 +20,7 @@ from armada_cli.conformance.problems import OUTPUTS
 from armada_cli.conformance.subject import Subject, shared_questions, single_line
 from armada_cli.contracts import TASK_KINDS, Decoding, Problem, StudentOutput, Term
 from armada_cli.errors import UserError
+from armada_cli.targets import NONE, Scale
 from armada_cli.tiny import SENTENCES
 from armada_cli.training.objective import task_loss
 from armada_cli.training.pull import anchor, measure
@@ -314,6 +315,28 @@ def check_saved(subject: StudentSubject) -> str:
         )
         worst = max(worst, far)
     return f"Equal outputs to {max(worst, 1e-9):.0e} on {', '.join(subject.exports)}"
+
+
+@asked(QUESTIONS, "unit of a regression")
+def check_fold(subject: StudentSubject) -> str:
+    """A trained regression answers in the unit of the data, or says what is left to be done for it."""
+    if "regression" not in subject.able:
+        raise NotAsked("It cannot be built for regression")
+    scale = Scale(12.5, 1985.0)
+    model, batch = subject.build("regression", seed=5).eval(), subject.batch("regression")
+    with torch.no_grad():
+        before = subject.forward(model, batch).logits.float()
+        rest = subject.first.fold(model, scale)
+        require(isinstance(rest, Scale), f"fold() gives {type(rest).__name__}, not the armada_cli.targets.Scale that is left")
+        after = rest.restore(subject.forward(model, batch).logits.float())
+    far = float((after - scale.restore(before)).abs().max())
+    require(
+        far <= 100 * TOLERANCE,
+        f"After fold() its answers, with what it says is left, are not its former ones times {scale.factor:g} plus "
+        f"{scale.shift:g} (they differ by {far:.2g}); change the last layer alone (armada_cli.targets.fold_into), or leave the "
+        "model as it is and return the scale",
+    )
+    return "By itself" if rest == NONE else f"Times {rest.factor:g} plus {rest.shift:g} is left, and kept beside the export"
 
 
 @asked(QUESTIONS, "files")
