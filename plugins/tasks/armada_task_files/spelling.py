@@ -8,8 +8,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters without ink: fillers of Hangul, and the empty cell of Braille."""
+INVISIBLE = re.compile(
+    "[\u00ad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb]"
+)
+"""Zero-width and format characters, variation selectors, and letters without ink (fillers of Hangul, Braille's empty cell). Not
+the tags that make England's flag another than Scotland's."""
 
 WHOLE = re.compile(r"([+-]?)0*(\d+)(\.0*)?")
 """A whole number as a table may hold it: 1, +1, 1.0. Not 1e0, which may be a code; and 01 stays apart from 1 (a postcode)."""
@@ -20,15 +23,11 @@ def visible(text: str) -> str:
     direction, variation selectors."""
     if text.isascii():
         return text
-    return "".join(character for character in text if not _invisible(character))
+    return INVISIBLE.sub("", text)
 
 
 def _invisible(character: str) -> bool:
-    code = ord(character)
-    if 0xE0020 <= code <= 0xE007F:
-        # They make England's flag another than Scotland's.
-        return False
-    return unicodedata.category(character) == "Cf" or 0xFE00 <= code <= 0xFE0F or character in BLANKS
+    return INVISIBLE.fullmatch(character) is not None
 
 
 def comparable(text: str) -> str:
@@ -56,6 +55,7 @@ class Spellings:
 
     def __init__(self, counts: Mapping[str, int], classes: Sequence[str] = ()) -> None:
         self.counts = Counter(counts)
+        self._meant: dict[str, str] = {}
         self._exact = {name: name for name in classes}
         keys: dict[str, list[str]] = {}
         if classes:
@@ -74,7 +74,11 @@ class Spellings:
 
     def meant(self, spelling: str) -> str:
         """The name of the class; an unknown spelling is returned as it is."""
-        return self._exact.get(spelling) or self._keys.get(class_key(spelling), spelling)
+        name = self._meant.get(spelling)
+        if name is None:
+            name = self._exact.get(spelling) or self._keys.get(class_key(spelling), spelling)
+            self._meant[spelling] = name
+        return name
 
     def note(self, where: str, shown: int = 3) -> str | None:
         """A line about classes with several spellings, with the rows of each; None where there are none."""
