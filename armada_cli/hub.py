@@ -17,11 +17,16 @@ from armada_cli import pickled
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
+from armada_cli.own_code import needs_own_code
 from armada_cli.weights import damage
 
 # transformers would ask a service on the web to convert weights that exist only as *.bin, with the user's token (`loadable`
 # does it on this machine).
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+
+OWN_CODE = "it needs Python code of its own, and code from model folders is never run"
+OTHER_MODEL = "Take a model whose classes are in the installed libraries"
+"""What is said of a model whose class only its own folder defines, and what to do."""
 
 PIPELINE = "model_index.json"
 """What the folder of a diffusers pipeline holds in place of ``config.json``."""
@@ -62,6 +67,9 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
     if not (folder / index).is_file():
         yield f"{folder} holds no {index}; name a folder that save_pretrained wrote"
         return
+    if own := list(own_code_problems(folder, str(folder), index)):
+        yield from own
+        return
     parts = [folder] if index != PIPELINE else sorted(path for path in folder.iterdir() if path.is_dir())
     if not any(any(part.glob("*.safetensors")) or pickled.is_pickled(part) for part in parts):
         yield f"{folder} holds no weights (*.safetensors or pytorch_model*.bin); save the model with save_pretrained"
@@ -69,6 +77,12 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
     for part in parts:
         if found := damage(part):
             yield f"damaged weights in {part}, {found}; copy or save them again"
+
+
+def own_code_problems(folder: Path, name: str, index: str = "config.json") -> Iterable[str]:
+    """The line about a model whose folder would have to run code of its own, under the name that the user gave it."""
+    if needs_own_code(folder, index):
+        yield f"{name}: {OWN_CODE}; {OTHER_MODEL[:1].lower()}{OTHER_MODEL[1:]}"
 
 
 def shadowed(place: str) -> Iterable[str]:
@@ -155,6 +169,8 @@ def cannot_load(subject: str, place: str, what: str, error: Exception, environme
         what: the part that failed: ``tokenizer``, ``weights``, ``pipeline``.
     """
     text = " ".join(str(error).split())
+    if "trust_remote_code" in text:  # what transformers and diffusers say of a model that is to bring its own code
+        return UserError(f"{subject} {place}: {OWN_CODE}", OTHER_MODEL)
     if local_folder(place) is not None:
         if "safetensors" in type(error).__name__.lower() or "header" in text.lower():
             return UserError(f"{subject} folder {place}: the {what} are damaged ({text[:120]})", "Copy or save them again")
@@ -204,7 +220,8 @@ def require_weights(subject: str, place: str, model: Any, report: Mapping[str, A
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Loading without the libraries' bars and lists of new weights: they are meant to be new, and would bury what matters."""
+    """Loading without the libraries' bars and lists of new weights: they are meant to be new, and would bury what matters.
+    And without a question whether a model's own code may run (see `never_ask`)."""
     from transformers.utils import logging as chatter
 
     verbosity, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
@@ -214,9 +231,24 @@ def quiet() -> Iterator[None]:
     chatter.disable_progress_bar()
     other.setLevel(logging.ERROR)
     try:
-        yield
+        with never_ask():
+            yield
     finally:
         chatter.set_verbosity(verbosity)
         if bars:
             chatter.enable_progress_bar()
         other.setLevel(level)
+
+
+@contextmanager
+def never_ask() -> Iterator[None]:
+    """transformers raises an error where it would ask on standard input whether a model's own code may run. Every call here
+    says `trust_remote_code=False`; but a model of several parts, and diffusers, load their parts with calls that do not."""
+    from transformers import dynamic_module_utils
+
+    seconds = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # how long it waits for an answer; at 0 it does not ask
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = seconds

@@ -111,7 +111,8 @@ class PictureEncoder:
         from transformers import AutoImageProcessor, AutoModel
 
         folder = hub.local_folder(place)
-        where: dict[str, Any] = {"revision": revision or "main", "local_files_only": environment.offline}
+        offline = environment.offline
+        where: dict[str, Any] = {"revision": revision or "main", "local_files_only": offline, "trust_remote_code": False}
         source = hub.loadable(subject, str(folder or place), environment, revision)
         with hub.quiet():
             try:

@@ -83,6 +83,9 @@ def problems(place: str, environment: Environment) -> Iterable[str]:
     """
     folder = hub.local_folder(place)
     cached = hub.snapshot(place) if folder is None else None
+    if cached is not None and (own := list(hub.own_code_problems(cached, place))):
+        yield from own
+        return
     if folder is not None or (cached is not None and (environment.offline or has_files(cached))):
         yield from problems_of_folder(folder or cached or Path(place))
 
@@ -120,7 +123,8 @@ def problems_before_fetching(place: str, revision: str | None, environment: Envi
         finally:
             if shown:
                 enable_progress_bars()
-        yield from problems_of_folder(Path(folder), place)
+        own = list(hub.own_code_problems(Path(folder), place))
+        yield from own or problems_of_folder(Path(folder), place)
 
 
 def rows_of(config: Mapping[str, Any]) -> int | None:

@@ -16,6 +16,7 @@ LAYERS = [
         "data",
         "weights",
         "hub",
+        "own_code",
         "packaged",
         "pickled",
         "tiny",

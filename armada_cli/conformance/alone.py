@@ -29,18 +29,21 @@ def load(folder: Path) -> tuple[Any, Any]:
     import torch
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
         kind = getattr(transformers, config.architectures[0])
-        return kind.from_pretrained(folder, dtype=torch.float32), transformers.AutoTokenizer.from_pretrained(folder)
+        return kind.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False), tokenizer
     import peft
 
     settings = json.loads(adapter.read_text(encoding="utf-8"))
     causal = settings.get("task_type") == "CAUSAL_LM"
     kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForSequenceClassification
-    base = kind.from_pretrained(settings["base_model_name_or_path"], config=config, dtype=torch.float32)
-    return peft.PeftModel.from_pretrained(base, str(folder)), transformers.AutoTokenizer.from_pretrained(folder)
+    base = kind.from_pretrained(
+        settings["base_model_name_or_path"], config=config, dtype=torch.float32, trust_remote_code=False
+    )
+    return peft.PeftModel.from_pretrained(base, str(folder)), tokenizer
 
 
 def main() -> None:

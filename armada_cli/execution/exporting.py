@@ -183,15 +183,15 @@ def _loading(folder: Path) -> list[str]:
         kind = "CausalLM" if adapter.get("task_type") == "CAUSAL_LM" else "SequenceClassification"
         more = "" if kind == "CausalLM" else f", num_labels={_labels(config)}, pad_token_id={config.get('pad_token_id')}"
         imports = f"from peft import AutoPeftModelFor{kind}; from transformers import AutoTokenizer"
-        return [imports, _call(f"AutoPeftModelFor{kind}.from_pretrained({place}{more})", place)]
+        return [imports, _call(f"AutoPeftModelFor{kind}.from_pretrained({place}{more}, trust_remote_code=False)", place)]
     kinds = {"ForCausalLM": "CausalLM", "LMHeadModel": "CausalLM", "ForMultipleChoice": "MultipleChoice"}
     kind = next((kind for end, kind in kinds.items() if architecture.endswith(end)), "SequenceClassification")
     imports = f"from transformers import AutoModelFor{kind}, AutoTokenizer"
-    return [imports, _call(f"AutoModelFor{kind}.from_pretrained({place})", place)]
+    return [imports, _call(f"AutoModelFor{kind}.from_pretrained({place}, trust_remote_code=False)", place)]
 
 
 def _call(model: str, place: str) -> str:
-    return f"model, tokenizer = {model}, AutoTokenizer.from_pretrained({place})"
+    return f"model, tokenizer = {model}, AutoTokenizer.from_pretrained({place}, trust_remote_code=False)"
 
 
 def _labels(config: dict[str, Any]) -> int:

@@ -75,7 +75,7 @@ def narrow(folder: Path, layers: int | None, deep: int) -> Any | None:
     try:
         config = tiny.narrow(config, deep, CONTEXT, 16, TOKENS)
         with hub.quiet():
-            AutoModelForCausalLM.from_config(config)  # a family with parts of its own may refuse
+            AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # a family with parts of its own may refuse
     except Exception:
         return None
     return config
@@ -92,4 +92,4 @@ def save(folder: Path, config: Any, seed: int = 0) -> None:
     config.dtype = torch.float32
     with torch.random.fork_rng(devices=[]), hub.quiet():
         torch.manual_seed(seed)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(config, trust_remote_code=False).save_pretrained(folder)

@@ -56,7 +56,11 @@ class Decoder(Student):
         if hasattr(options, "prepare"):
             options.prepare(environment)
         self.place = options.place()
-        self.where = {"revision": options.revision or "main", "local_files_only": environment.offline}
+        self.where = {
+            "revision": options.revision or "main",
+            "local_files_only": environment.offline,
+            "trust_remote_code": False,
+        }
         self.reader = Reader(self._load_tokenizer(), self.place)
         self.context = self._context()
         self._watches: WeakKeyDictionary[nn.Module, Watch] = WeakKeyDictionary()

@@ -54,7 +54,9 @@ def narrow(place: str, layers: int | None, deep: int) -> Any | None:
     try:
         config = tiny.narrow(config, deep, POSITIONS, SMALLEST, TOKENS)
         with hub.quiet(), torch.random.fork_rng(devices=[]):
-            AutoModelForSequenceClassification.from_config(config)  # a family with parts of its own may refuse
+            AutoModelForSequenceClassification.from_config(
+                config, trust_remote_code=False
+            )  # a family with parts of its own may refuse
     except Exception:
         return None
     return config
@@ -86,7 +88,7 @@ def _make(place: Path, architecture: str, config: Any) -> None:
     config.get_text_config().vocab_size = pieces
     with hub.quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        AutoModel.from_config(config).save_pretrained(place)
+        AutoModel.from_config(config, trust_remote_code=False).save_pretrained(place)
 
 
 OWN: dict[str, dict[str, object]] = {

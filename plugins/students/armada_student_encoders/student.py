@@ -42,7 +42,11 @@ class Encoder(Student):
         if hasattr(options, "prepare"):
             options.prepare(environment)
         self.place = options.place()
-        self.where = {"revision": options.revision or "main", "local_files_only": environment.offline}
+        self.where = {
+            "revision": options.revision or "main",
+            "local_files_only": environment.offline,
+            "trust_remote_code": False,
+        }
         self.tokenizer = self._load_tokenizer()
         config = self._read_config(self.place)
         vocabulary.require_usable("student", self.place, self.tokenizer, config)

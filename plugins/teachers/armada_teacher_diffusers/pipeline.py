@@ -61,7 +61,8 @@ class Diffusion(Teacher):
         import diffusers
 
         place = self._place()
-        where: dict[str, Any] = {"revision": self.options.revision, "local_files_only": self.environment.offline}
+        offline = self.environment.offline
+        where: dict[str, Any] = {"revision": self.options.revision, "local_files_only": offline, "trust_remote_code": False}
         try:
             kind = str(diffusers.DiffusionPipeline.load_config(place, **where).get("_class_name"))
         except Exception as error:  # a damaged file raises what its parser happens to stumble over

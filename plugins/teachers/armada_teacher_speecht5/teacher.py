@@ -114,10 +114,10 @@ class SpeechT5(Teacher):
 
     def _load(self, kind: Any, place: str, revision: str | None, what: str, **how: Any) -> Any:
         source = hub.loadable(NAME, str(hub.local_folder(place) or place), self.environment, revision)
-        offline = self.environment.offline
+        where = {"revision": revision or "main", "local_files_only": self.environment.offline, "trust_remote_code": False}
         try:
             with hub.quiet():
-                return kind.from_pretrained(source, revision=revision or "main", local_files_only=offline, **how)
+                return kind.from_pretrained(source, **where, **how)
         except Exception as error:
             raise hub.cannot_load(NAME, place, what, error, self.environment) from error
 
