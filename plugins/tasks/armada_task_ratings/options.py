@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Environment, option
-from armada_cli.files import cache_folder
+from armada_cli.packaged import source_folder
 from armada_task_ratings import samples
 from armada_task_ratings.archive import ARCHIVE, SHA256, SOURCES
 
@@ -51,7 +51,7 @@ class RatingsOptions:
 
     def file(self) -> Path:
         """Where the archive is, or should be."""
-        return cache_folder() / "sources" / ARCHIVE if self.archive is None else Path(self.archive)
+        return source_folder() / ARCHIVE if self.archive is None else Path(self.archive)
 
     def problems(self, environment: Environment) -> Iterator[str]:
         """An archive that is not there."""
