@@ -241,10 +241,10 @@ def _convert_part(part: Path, inside: Path, subject: str, tell: Callable[[Path],
         save_file(tensors, inside / safe_name(path.name), metadata={"format": "pt"})
         where |= dict.fromkeys(tensors, safe_name(path.name))
         size += sum(value.nbytes for value in tensors.values())
-    if len(files) > 1 or PICKLED.fullmatch(files[0].name)["part"]:  # type: ignore[index]
-        stem = PICKLED.fullmatch(files[0].name)["stem"]  # type: ignore[index]
+    shard = PICKLED.fullmatch(files[0].name)
+    if shard and shard["part"]:
         text = json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=2)
-        (inside / f"{safe_name(stem + '.bin')}.index.json").write_text(text, encoding="utf-8")
+        (inside / f"{safe_name(shard['stem'] + '.bin')}.index.json").write_text(text, encoding="utf-8")
 
 
 def _separate(tensors: Mapping[str, Any]) -> dict[str, Any]:
