@@ -6,13 +6,13 @@ were read off the configurations of transformers 5; a test tries them on its mod
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from armada_cli import hub
 from armada_cli.errors import UserError
+from armada_cli.reading import load_json
 
 DEPTHS = (
     "num_hidden_layers",
@@ -103,7 +103,7 @@ def read_config(place: str) -> dict[str, Any]:
     """``config.json`` of a local folder, or of the hub's cache on this machine; empty where there is none to be read."""
     folder = hub.local_folder(place) or hub.snapshot(place)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
+        config = load_json(folder / "config.json") if folder else {}
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

@@ -19,6 +19,7 @@ from typing import Any
 
 from armada_cli.errors import UserError
 from armada_cli.files import cache_folder, write_bytes_atomic
+from armada_cli.reading import load_json, open_file
 
 FORMAT = 1
 SETTLED = 2_000_000_000
@@ -100,8 +101,8 @@ class _Memory:
         self.hashed = 0
 
     def __enter__(self) -> _Memory:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            stored = json.loads(self.place.read_bytes())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            stored = load_json(self.place)
             if stored["format"] == FORMAT and stored["root"] == self.root:
                 self.known = dict(stored["files"])
         return self
@@ -136,7 +137,7 @@ def _hash(path: Path) -> tuple[str, Mark, bool]:
     """SHA-256 in hexadecimal digits, the file it is of, and whether that file was at rest before and while it was read."""
     # SHA-256 and not BLAKE2: processors of the last ten years have instructions for it, and it is twice as fast there.
     begun = time.time_ns()
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         before = _mark(os.fstat(stream.fileno()))
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         after = _mark(os.fstat(stream.fileno()))

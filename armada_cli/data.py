@@ -27,6 +27,7 @@ from armada_cli.content import content_fingerprint
 from armada_cli.contracts import JSON, Environment, Split, Task, option
 from armada_cli.errors import UserError
 from armada_cli.hub import cache_home
+from armada_cli.reading import open_file, parse_json, read_bytes
 
 HIDDEN_LABEL = -1
 """What the hub writes where a benchmark keeps its answers to itself."""
@@ -135,7 +136,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers from 1 and objects; blank lines are passed over."""
     again = "The file is damaged or no JSONL: copy it again"
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             for number, line in enumerate(stream, start=1):
                 fault = encoding_fault(line) if number == 1 else None
                 if fault:
@@ -143,11 +144,11 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip())
+                    row = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip())
                 except UnicodeDecodeError as error:
                     raise UserError(f"{path}:{number}: byte 0x{line[error.start]:02x} is not UTF-8", again) from None
-                except (ValueError, RecursionError) as error:
-                    reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                except ValueError as error:
+                    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
                     raise UserError(f"{path}:{number}: not a JSON object ({reason})", again) from None
                 if not isinstance(row, dict):
                     raise UserError(f"{path}:{number}: a JSON {_json_type(row)}, not an object", again)
@@ -277,16 +278,16 @@ def file_place(path: Path, row: int) -> str:
 def _array(path: Path) -> list[dict[str, Any]]:
     again = "The file is damaged or no JSON array: copy it again"
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if fault := encoding_fault(content):
             raise UserError(f"{path}: {fault[0]}", fault[1])
-        table = json.loads(content.decode("utf-8-sig"))
+        table = parse_json(content.decode("utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8", again) from None
-    except (ValueError, RecursionError) as error:
-        reason = f"{error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else type(error).__name__
+    except ValueError as error:
+        reason = f"{error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise UserError(f"{path}: not JSON ({reason})", again) from None
     if not isinstance(table, list):
         raise UserError(f"{path}: a JSON {_json_type(table)}, not an array of objects", again)

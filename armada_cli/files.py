@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.errors import UserError
+from armada_cli.reading import load_json
 
 
 def cache_folder() -> Path:
@@ -58,7 +59,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any | None:
     """The value, or None when the file is missing or damaged (it will be made again)."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except (OSError, ValueError):
         return None
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
+
+from armada_cli.reading import load_json
 
 SETTINGS = {
     "config.json": ("AutoConfig", ()),
@@ -65,7 +66,7 @@ def _tables() -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = load_json(file)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -8,7 +8,6 @@ files can tell is told from them, without torch; `require_usable` asks a loaded 
 from __future__ import annotations
 
 import functools
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 from armada_cli import architectures, hub
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
+from armada_cli.reading import load_json, read_bytes
 
 FORMS: tuple[tuple[str, ...], ...] = (
     ("tokenizer.json",),
@@ -238,10 +238,10 @@ def _largest_of_files(folder: Path) -> int:
     if (folder / "vocab.json").is_file():
         return max((number for number in _read(folder / "vocab.json").values() if isinstance(number, int)), default=-1)
     if (folder / "vocab.txt").is_file():
-        return len((folder / "vocab.txt").read_bytes().rstrip(b"\n").split(b"\n")) - 1
+        return len(read_bytes(folder / "vocab.txt").rstrip(b"\n").split(b"\n")) - 1
     for path in (folder / name for (name, *more) in FORMS if name.endswith(".model") and not more):
         if path.is_file():
-            return count_pieces(path.read_bytes()) - 1
+            return count_pieces(read_bytes(path)) - 1
     return -1
 
 
@@ -268,17 +268,18 @@ def count_pieces(model: bytes) -> int:
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
     value = shift = 0
-    while True:
+    while shift < 70:  # the format's longest number has ten bytes; a run of thousands would take for ever
         byte = data[place]
         value |= (byte & 127) << shift
         place, shift = place + 1, shift + 7
         if byte < 128:
             return value, place
+    raise IndexError
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

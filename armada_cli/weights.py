@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import struct
 from pathlib import Path
 from typing import Any
+
+from armada_cli.reading import open_file, parse_json
 
 LARGEST_HEADER = 100_000_000
 """Bytes; the format allows no more."""
@@ -21,22 +22,29 @@ def read_header(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     size = path.stat().st_size
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
         if not 2 <= length <= min(LARGEST_HEADER, size - 8):
             raise ValueError("its header is cut short or no header")
-        header = json.loads(stream.read(length))
+        header = parse_json(stream.read(length))
     if not isinstance(header, dict):
         raise ValueError("its header is no table of tensors")
     header.pop("__metadata__", None)
     try:
-        end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        sound = all(_is_count(item) for tensor in header.values() for item in (*tensor["shape"], *tensor["data_offsets"]))
     except (KeyError, TypeError, IndexError):
-        raise ValueError("its header is no table of tensors") from None
+        sound, end = False, 0
+    if not sound or not all(isinstance(tensor.get("dtype"), str) for tensor in header.values()):
+        raise ValueError("its header is no table of tensors")
     if size != 8 + length + end:
         raise ValueError(f"it has {size} bytes, its header speaks of {8 + length + end}")
     return header
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def damage(folder: Path) -> str | None:
@@ -45,7 +53,9 @@ def damage(folder: Path) -> str | None:
         try:
             if not read_header(path):
                 return f"{path.name}: it holds no tensors"
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            return f"{path.name}: it cannot be read ({error.strerror})"
+        except ValueError as error:
             return f"{path.name}: {error}"
     return None
 
@@ -63,7 +73,7 @@ def count_parameters(folder: Path, layers: int | None = None) -> int:
         except (OSError, ValueError):
             return 0
         for name, item in tensors.items():
-            layer = re.search(r"\blayers?\.(\d+)\.", name)
+            layer = re.search(r"\blayers?\.(\d{1,9})\.", name)
             if layer and layers is not None and int(layer[1]) >= layers:
                 continue
             if item["dtype"] in ("F64", "F32", "F16", "BF16"):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
-    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "settings", "content", "direction"}
+    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "reading", "settings", "content", "direction"}
     | {
         "data",
         "weights",
@@ -47,6 +47,7 @@ PUBLIC = {
     "armada_cli.hub",
     "armada_cli.packaged",
     "armada_cli.pictures",
+    "armada_cli.reading",
     "armada_cli.special_tokens",
     "armada_cli.targets",
     "armada_cli.tiny",
@@ -92,7 +93,13 @@ def test_a_module_imports_nothing_above_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "reporting").rglob("*.py")), ids=lambda path: path.name)
 def test_reporting_reads_run_folders_and_never_training_code(path: Path) -> None:
-    assert {name for module in imports(path) if (name := part(module))} <= {"reporting", "errors", "files", "direction"}
+    assert {name for module in imports(path) if (name := part(module))} <= {
+        "reporting",
+        "errors",
+        "files",
+        "reading",
+        "direction",
+    }
 
 
 PLUGINS = sorted(path for path in (ROOT / "plugins").rglob("*.py"))

@@ -24,6 +24,7 @@ from armada_cli.contracts import Environment
 from armada_cli.devices import check_device
 from armada_cli.errors import UserError
 from armada_cli.features.store import Entry, FeatureStore
+from armada_cli.reading import parse_json
 
 
 @click.group("features")
@@ -270,7 +271,7 @@ def _prepared(environment: Environment) -> list[tuple[Path, str]]:
     found = []
     for path in sorted((environment.runs / "features").glob("*.safetensors")):
         try:
-            identity = json.loads(read_metadata(path).get("teacher", ""))
+            identity = parse_json(read_metadata(path).get("teacher", ""))
         except (OSError, ValueError):
             continue
         found.append((path, identity_key(identity)))

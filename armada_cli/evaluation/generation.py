@@ -23,6 +23,7 @@ from torch import nn
 from armada_cli.contracts import Decoding, Split, Student, Task
 from armada_cli.errors import Interrupted
 from armada_cli.files import disk_error, write_atomic
+from armada_cli.reading import parse_json
 from armada_cli.training.seeds import stream
 
 Progress = Callable[[str, int, int, str], None]
@@ -179,7 +180,7 @@ class _Notebook:
         whole = []
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                item = json.loads(line)
+                item = parse_json(line)
                 self._known.setdefault(item["seed"], {})[item["row"]] = item["answer"]
                 whole.append(line)
             except (ValueError, KeyError, TypeError):

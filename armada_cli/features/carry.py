@@ -9,7 +9,6 @@ No text travels: the receiving side knows its own.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from armada_cli.contracts import canonical
 from armada_cli.errors import UserError
 from armada_cli.features.prepare import read_tensors, write_tensors
 from armada_cli.features.store import FeatureStore, identity_key, read_makers, write_makers
+from armada_cli.reading import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ def _check(path: Path, key: str, tensors: dict[str, np.ndarray], metadata: dict[
 
     hint = "Nothing was imported; export the features again"
     try:
-        identity = json.loads(metadata[key])
+        identity = parse_json(metadata[key])
     except ValueError:
         identity = None
     if not isinstance(identity, dict) or "name" not in identity or identity_key(identity) != key:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import struct
 import tempfile
@@ -28,6 +27,7 @@ from armada_cli.features.store import (
     teacher_identity,
     write_makers,
 )
+from armada_cli.reading import open_file, parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -271,12 +271,12 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         OSError: it cannot be read. ValueError: it is no safetensors file.
     """
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= length <= min(100_000_000, path.stat().st_size):
             raise ValueError("its header is cut short")
-        header = json.loads(stream.read(length))
+        header = parse_json(stream.read(length))
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict):
         raise ValueError("its header is not a safetensors header")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Component, Environment, TeacherInput, canonical, fingerprint
 from armada_cli.errors import UserError
+from armada_cli.reading import open_file, parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +98,7 @@ def write_makers(makers: Iterable[str]) -> str:
 def read_makers(text: str | None) -> tuple[str, ...]:
     """What `write_makers` wrote; none where there is nothing, or nothing that it wrote."""
     try:
-        found = json.loads(text or "[]")
+        found = parse_json(text or "[]")
     except ValueError:
         return ()
     return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
@@ -127,7 +128,7 @@ def input_hash(value: TeacherInput) -> bytes:
     if isinstance(value, Path):
         digest = hashlib.sha256()
         try:
-            with value.open("rb") as stream:
+            with open_file(value) as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
         except OSError as error:

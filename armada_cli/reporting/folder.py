@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.errors import UserError
+from armada_cli.reading import load_json
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "run.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = load_json(path)
     except FileNotFoundError:
         raise UserError(f"{folder} is no run folder: it has no run.json", "`armada report` lists the runs there are") from None
     except OSError as error:
@@ -130,7 +130,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
     metric = str(entry.get("metric") or "score")
     if status == "done":
         try:
-            result = _mapping(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+            result = _mapping(load_json(folder / "result.json"))
             score = _number(_mapping(result.get("scores")).get(metric))
             if result.get("id", entry["id"]) != entry["id"]:
                 result, score, status, reason = {}, None, "damaged", "its result.json is of another trial"
@@ -143,7 +143,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
     timings: Mapping[str, Any] = {}
     if score is not None:
         try:
-            timings = _mapping(json.loads((folder / "timings.json").read_text(encoding="utf-8")))
+            timings = _mapping(load_json(folder / "timings.json"))
         except (OSError, ValueError):
             timings = {}  # a score without its time is still a score
     teacher = entry.get("teacher")

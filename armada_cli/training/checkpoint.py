@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from armada_cli.files import disk_error
+from armada_cli.reading import load_json
 
 
 @dataclass
@@ -129,7 +130,7 @@ def load(folder: Path, state: State) -> tuple[int, dict[str, Any], dict[str, Ten
     for step in sorted(steps, reverse=True):
         path = folder / f"step-{step}"
         try:
-            document = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            document = load_json(path / "state.json")
             tensors = load_file(path / "state.safetensors")
             state.load(tensors, document["groups"])
         except (OSError, ValueError, KeyError, SafetensorError):

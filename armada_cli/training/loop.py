@@ -23,6 +23,7 @@ from armada_cli.contracts import Batch, Method, Student, Task
 from armada_cli.direction import lower_is_better
 from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.evaluation import metrics
+from armada_cli.reading import parse_json
 from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale
 from armada_cli.training import checkpoint
@@ -394,7 +395,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         return []
     for line in lines:
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if isinstance(record, dict) and isinstance(record.get("step"), int):

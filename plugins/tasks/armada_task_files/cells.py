@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from typing import Any
+
+from armada_cli.reading import parse_json
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 ITEM = re.compile(rf"""\s*(?P<item>[bu]?(?:{QUOTED})|[^\s,'"\[\](){{}}][^,'"\[\](){{}}]*)\s*(?P<comma>,?)""", re.DOTALL)
@@ -39,8 +40,8 @@ def parse_list(cell: str) -> list[Any] | None:
         return None
     if square:
         try:
-            items = json.loads(text)
-        except (ValueError, RecursionError):
+            items = parse_json(text)
+        except ValueError:
             pass
         else:
             if any(isinstance(item, (list, dict)) for item in items):

@@ -20,6 +20,7 @@ from typing import Any
 
 from armada_cli import UserError
 from armada_cli.data import encoding_fault
+from armada_cli.reading import open_file, parse_json
 from armada_task_files.faults import Faults, place, quoted
 
 SUFFIXES = {
@@ -149,7 +150,7 @@ def _bytes(path: str, size: int = -1) -> bytes:
     if file.is_dir():
         raise UserError(f"{path}: a folder, not a file", _in_folder(file, "") or "Name a file")
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             return stream.read(size)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", _in_folder(file.parent, file.name) or "Check the path") from None
@@ -389,8 +390,8 @@ def _objects(path: str, text: str, columns: Sequence[str], faults: Faults) -> It
             continue
         keys: list[str] = []
         try:
-            row = json.loads(line.rstrip(), object_pairs_hook=_pairs(keys))
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line.rstrip(), _pairs(keys))
+        except ValueError as error:
             if number == 1 and line.lstrip().startswith("["):
                 raise UserError(f"{path}:1: the file is one JSON list", "Write one object a line") from None
             faults.add(number, *_json_fault(line.rstrip(), error))
@@ -420,7 +421,7 @@ def _json_fault(line: str, error: Exception) -> tuple[str, str]:
     """What a line that is not JSON has instead, where that can be told."""
     whole = "Write one whole JSON object a line"
     if not isinstance(error, json.JSONDecodeError):
-        return "not JSON", whole
+        return f"not JSON ({error})", whole
     # Python 3.13 points at the comma, earlier versions at the bracket.
     comma = len(line[: error.pos].rstrip()) - 1 if line[error.pos : error.pos + 1] in ("}", "]") else error.pos
     if line[comma : comma + 1] == "," and line[comma + 1 :].lstrip()[:1] in ("}", "]"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import MissingPackage, UserError
+from armada_cli.reading import load_json, parse_json
 
 GENRES = (
     "Drama", "Comedy", "Romance", "Thriller", "Crime", "Action", "Adventure", "Horror", "Documentary", "Mystery", "Sci-Fi",
@@ -105,7 +105,7 @@ def read_hdf5(path: Path, folder: Path, name: str, posters: Path) -> list[Film]:
     other = "Name the released multimodal_imdb.hdf5"
     try:
         with h5py.File(path, "r") as file:
-            names = json.loads(file["genres"].attrs["target_names"])
+            names = parse_json(file["genres"].attrs["target_names"])
             start, stop = _bounds(file.attrs["split"], name)
             flags = file["genres"][start:stop]
             identifiers = [value.decode("ascii") for value in file["imdb_ids"][start:stop]]
@@ -203,10 +203,10 @@ def _visible(text: str) -> bool:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return load_json(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", AGAIN) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise UserError(f"{path}: no JSON", AGAIN) from None

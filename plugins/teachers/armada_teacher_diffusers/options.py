@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from armada_cli import Environment, content_fingerprint, hub, option, tiny, vocabulary
+from armada_cli.reading import load_json
 from armada_cli.weights import read_header
 
 GRID = 8
@@ -59,7 +59,7 @@ class DiffusionOptions:
     def _without_tokenizer(self, folder: Path) -> Iterator[str]:
         """About tokenizers that the pipeline names and that have no files."""
         try:
-            parts = json.loads((folder / hub.PIPELINE).read_text(encoding="utf-8"))
+            parts = load_json(folder / hub.PIPELINE)
         except (OSError, ValueError):
             return
         for name, kind in parts.items():
@@ -68,7 +68,7 @@ class DiffusionOptions:
 
     def _wrong_class(self, index: Path) -> Iterator[str]:
         try:
-            name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+            name = load_json(index)["_class_name"]
         except (OSError, ValueError, KeyError, TypeError):
             yield f"{index} names no pipeline class; save the pipeline again with save_pretrained"
             return

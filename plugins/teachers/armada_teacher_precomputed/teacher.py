@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from armada_cli import Environment, Teacher, UserError
 from armada_cli.data import encoding_fault
+from armada_cli.reading import parse_json, read_bytes
 from armada_teacher_precomputed.options import PrecomputedOptions
 
 BLOCK = 8192
@@ -132,7 +132,7 @@ def _load(path: Path) -> tuple[np.ndarray, list[str] | None]:
                 vectors = file.get_tensor("features") if known else _read_with_torch(path)
                 ids = (file.metadata() or {}).get("ids")
             if ids is not None:
-                texts = json.loads(ids)
+                texts = parse_json(ids)
                 if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                     raise ValueError("its metadata entry `ids` is not a JSON list of texts")
     except Exception as error:  # numpy and safetensors raise half a dozen types for a damaged file
@@ -150,7 +150,7 @@ def read_texts(path: Path) -> list[str]:
         UserError: the file cannot be read, or a line holds something else; with its number.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
         if fault := encoding_fault(data):
             raise UserError(f"{path}: {fault[0]}", fault[1])
         content = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()  # line ends as `open` reads them
@@ -169,7 +169,7 @@ def read_texts(path: Path) -> list[str]:
 
 def _text(path: Path, number: int, line: str) -> str:
     try:
-        value: Any = json.loads(line)
+        value: Any = parse_json(line)
     except ValueError as error:
         raise UserError(
             f"{path}:{number}: is not JSON ({error})", 'Write one text a line, as "..." or {"text": "..."}'
