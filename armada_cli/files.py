@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,30 @@ def replace_folder(source: Path, target: Path) -> None:
         os.replace(target, old)
     os.replace(source, target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what killed processes left of their work on a folder: hidden folders beside it that begin with its name. Only for
+    a process that is alone; another's unfinished work looks the same."""
+    for left in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def publish_folder(made: Path, target: Path, ready: Callable[[], bool]) -> None:
+    """Give a finished folder its name. Where another process was quicker its folder stays, if `ready` says that it is whole:
+    somebody may be reading it.
+
+    Raises:
+        OSError: the folder cannot be moved.
+    """
+    if ready():
+        return
+    shutil.rmtree(target, ignore_errors=True)  # a damaged one
+    try:
+        os.replace(made, target)
+    except OSError:
+        if not ready():
+            raise
 
 
 def make_readable(folder: Path) -> None:

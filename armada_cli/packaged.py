@@ -11,16 +11,15 @@ import hashlib
 import importlib.metadata
 import io
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from armada_cli.errors import UserError
-from armada_cli.files import cache_folder, make_readable, read_json, write_json
+from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
 from armada_cli.weights import damage
 
 try:
@@ -111,7 +110,9 @@ class PackagedModel:
         target = self.folder()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with alone(target.with_name(f"{target.name}.lock")):
+            with alone(target.with_name(f"{target.name}.lock")) as certain:
+                if certain:
+                    remove_leftovers(target)
                 if not self.ready():  # another process may have made it meanwhile
                     self._make(make, target)
         except OSError as error:
@@ -123,8 +124,6 @@ class PackagedModel:
         return target
 
     def _make(self, make: Callable[[list[Path], Path, Step], None], target: Path) -> None:
-        for left in target.parent.glob(f".{target.name}.*"):  # of processes that were killed: nobody else is here now
-            shutil.rmtree(left, ignore_errors=True)
         with telling(f"{self.title}, converted once into {target}") as step:
             step("reading the package", 0.0)
             sources = self.verified()
@@ -137,8 +136,7 @@ class PackagedModel:
                 files = [f"{distribution}: {path.name}" for (distribution, _), path in zip(self.parts, sources, strict=True)]
                 note = {"title": self.title, "sources": files, "sha256": self.sha256, "made_with": versions}
                 write_json(folder / NOTE, note)
-                shutil.rmtree(target, ignore_errors=True)  # a damaged one
-                os.replace(folder, target)
+                publish_folder(folder, target, self.ready)
 
 
 def source_folder() -> Path:
@@ -210,15 +208,19 @@ class _Joined(io.RawIOBase):
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Only one process at a time; where the platform has no such locks (Windows), the last one's folder stays."""
+def alone(lock: Path) -> Iterator[bool]:
+    """Only one process at a time, as long as the block lasts. Yields whether that is certain: Windows and some network file
+    systems have no such locks, and there several may be at it."""
     if fcntl is None:
-        yield
+        yield False
         return
     with lock.open("w") as stream:
-        with suppress(OSError):  # a file system without locks
+        try:
             fcntl.lockf(stream, fcntl.LOCK_EX)
-        yield
+        except OSError:  # a file system without locks
+            yield False
+            return
+        yield True
 
 
 @contextmanager

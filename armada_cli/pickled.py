@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import re
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 
 from armada_cli.content import content_fingerprint
 from armada_cli.errors import UserError
-from armada_cli.files import cache_folder, make_readable, read_json, write_json
+from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
 from armada_cli.packaged import NOTE, alone, telling
 from armada_cli.weights import damage
 
@@ -124,7 +123,9 @@ def converted(folder: Path, subject: str) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with alone(target.with_name(f"{target.name}.lock")):
+        with alone(target.with_name(f"{target.name}.lock")) as certain:
+            if certain:
+                remove_leftovers(target)
             if not _ready(target, digest):  # another process may have made it meanwhile
                 _convert(folder, pickled_parts, target, digest, subject)
     except OSError as error:
@@ -198,8 +199,6 @@ def _ready(target: Path, digest: str) -> bool:
 
 
 def _convert(folder: Path, pickled_parts: list[Path], target: Path, digest: str, subject: str) -> None:
-    for left in target.parent.glob(f".{target.name}.*"):  # of processes that were killed: nobody else is here now
-        shutil.rmtree(left, ignore_errors=True)
     files = [path for part in pickled_parts for path in _files(part)]
     total = sum(path.stat().st_size for path in files) or 1
     with (
@@ -224,8 +223,11 @@ def _convert(folder: Path, pickled_parts: list[Path], target: Path, digest: str,
         make_readable(made)
         sources = {str(path.relative_to(folder).as_posix()): content_fingerprint(path) for path in files}
         write_json(made / NOTE, {"source": str(folder), "files": sources, "sha256": digest})
-        shutil.rmtree(target, ignore_errors=True)  # a damaged one
-        os.replace(made, target)
+        if _digest(folder, pickled_parts) != digest:
+            raise UserError(
+                f"{subject}: the weights in {folder} changed while they were read", "Run it again when they are whole"
+            )
+        publish_folder(made, target, lambda: _ready(target, digest))
 
 
 def _convert_part(part: Path, inside: Path, subject: str, tell: Callable[[Path], None]) -> None:

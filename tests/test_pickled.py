@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
+import signal
+import time
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from armada_cli import Environment, UserError, hub, pickled, tiny
+from armada_cli import Environment, UserError, hub, packaged, pickled, tiny
 from tests.running import armada
 
 OFFLINE = Environment(offline=True)
@@ -119,6 +123,119 @@ def test_safetensors_win_where_both_are_there(saved: Path, tmp_path: Path) -> No
     shutil.copy(saved / "model.safetensors", folder)
     (folder / "pytorch_model.bin").write_bytes(b"never read")
     assert hub.loadable("student", str(folder), OFFLINE) == str(folder)
+
+
+# ---------------------------------------------------------------------------------------------- several, and killed ones
+
+FORKS = multiprocessing.get_context("fork") if "fork" in multiprocessing.get_all_start_methods() else None
+forking = pytest.mark.skipif(FORKS is None, reason="a second process that has torch already needs fork")
+
+
+def convert_slowly(folder: Path, begin: Any, places: Any, locked: bool) -> None:
+    """In a process of its own: tells where the conversion lies and whether this process made it."""
+    import safetensors.torch as safe
+
+    write, made = safe.save_file, []
+
+    def slow(*all: Any, **how: Any) -> None:
+        made.append(1)
+        time.sleep(0.2)
+        write(*all, **how)
+
+    safe.save_file = slow
+    if not locked:
+        packaged.fcntl = None  # type: ignore[assignment]
+    begin.wait(60)
+    try:
+        places.put((hub.loadable("student", str(folder), OFFLINE), len(made)))
+    except Exception as error:
+        places.put((repr(error), len(made)))
+
+
+@forking
+@pytest.mark.parametrize("locked", [True, False], ids=["one waits for the other", "where there are no locks"])
+def test_two_processes_that_convert_one_folder_at_once_both_get_all_of_it(saved: Path, tmp_path: Path, locked: bool) -> None:
+    assert FORKS is not None
+    folder = as_bin(saved, tmp_path / "bin", shards=2)
+    begin, places = FORKS.Barrier(2), FORKS.Queue()
+    both = [FORKS.Process(target=convert_slowly, args=(folder, begin, places, locked)) for _ in range(2)]
+    for process in both:
+        process.start()
+    told = [places.get(timeout=60) for _ in both]
+    for process in both:
+        process.join(60)
+    assert len({place for place, _ in told}) == 1
+    assert torch.equal(hidden(told[0][0]), hidden(saved))
+    assert sorted(shards for _, shards in told) == ([0, 2] if locked else [2, 2])
+    assert not list(Path(told[0][0]).parent.glob(".*"))
+
+
+STEPS = {
+    "before the first shard": ("safetensors.torch", "save_file", 0),
+    "between two shards": ("safetensors.torch", "save_file", 1),
+    "in the middle of a shard": ("safetensors.torch", "save_file", "half"),
+    "before the note": ("armada_cli.pickled", "write_json", 0),
+    "before it gets its name": ("armada_cli.pickled", "publish_folder", 0),
+    "between the old and the new": ("armada_cli.files.os", "replace", 1),
+}
+
+
+def convert_and_die(folder: Path, module: str, name: str, when: Any) -> None:
+    """In a process of its own: killed at a call of a function, so that nothing of it can clean up."""
+    owner = resolve_name(module)
+    real, calls = getattr(owner, name), []
+
+    def die(*all: Any, **how: Any) -> Any:
+        if when == "half":
+            real(*all, **how)
+            os.truncate(all[1], os.path.getsize(all[1]) // 2)
+        if when in ("half", len(calls)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        calls.append(1)
+        return real(*all, **how)
+
+    setattr(owner, name, die)
+    hub.loadable("student", str(folder), OFFLINE)
+
+
+@forking
+@pytest.mark.parametrize("step", STEPS)
+def test_a_conversion_that_was_killed_leaves_nothing_that_a_later_one_trusts(saved: Path, tmp_path: Path, step: str) -> None:
+    assert FORKS is not None
+    folder = as_bin(saved, tmp_path / "bin", shards=2)
+    killed = FORKS.Process(target=convert_and_die, args=(folder, *STEPS[step]))
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    models = tmp_path / "cache/armada/models"
+    assert list(models.glob(".*"))  # its unfinished work
+    assert not list(models.glob("converted-*/"))
+    place = Path(hub.loadable("student", str(folder), OFFLINE))
+    assert torch.equal(hidden(place), hidden(saved))
+    assert sorted(path.name for path in models.iterdir()) == [place.name, f"{place.name}.lock"]
+
+
+def test_weights_that_change_while_they_are_converted_are_not_taken_for_the_old_ones(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = as_bin(saved, tmp_path / "bin")
+    read = pickled._read
+
+    def read_later(path: Path, subject: str) -> Any:
+        tensors = dict(read(path, subject))
+        torch.save({name: value + 1 for name, value in tensors.items() if value.is_floating_point()}, path)
+        return {name: value.clone() for name, value in tensors.items()}
+
+    monkeypatch.setattr(pickled, "_read", read_later)
+    with pytest.raises(UserError, match="changed while they were read"):
+        hub.loadable("student", str(folder), OFFLINE)
+    monkeypatch.setattr(pickled, "_read", read)
+    expected = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    made = load_file(Path(hub.loadable("student", str(folder), OFFLINE)) / "model.safetensors")
+    assert all(torch.equal(made[name], value) for name, value in expected.items())
+
+
+# ------------------------------------------------------------------------------------------------------------- malicious
 
 
 class Marker:
