@@ -356,12 +356,22 @@ def current() -> Catalog:
 
 
 def restore(
-    catalog: Catalog, kind: str, build: Mapping[str, Any], environment: Environment | None = None
+    catalog: Catalog,
+    kind: str,
+    build: Mapping[str, Any],
+    environment: Environment | None = None,
+    *,
+    any_version: bool = False,
 ) -> tuple[Registered, Any]:
     """The component and options instance that a spec names.
 
+    Args:
+        any_version: take the plugin in whatever version it is installed. For what only reads a finished trial; a training under
+            an id that names another version would be another training.
+
     Raises:
-        UserError: it is not installed any more; or it is a local file, which has changed or is not allowed to run.
+        UserError: it is not installed any more, or in another version; or it is a local file, which has changed or is not
+            allowed to run.
     """
     if "file" in build:
         from armada_cli import local
@@ -370,6 +380,12 @@ def restore(
     else:
         catalog.former.insert(0, {"kind": kind, **build})
         registered = catalog.find(kind, f"{build['distribution']}:{build['name']}")
+        if not any_version and registered.version != build["version"]:
+            raise UserError(
+                f"{kind} {build['name']!r}: the trial was planned with {build['distribution']} {build['version']}, "
+                f"here is {registered.version}",
+                "Install the same version everywhere, or start the run again",
+            )
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in build["options"].items()}
     # A component that was made tiny may need less than its card says.
     card = replace(registered.component, requires=tuple(build.get("requires", registered.component.requires)))

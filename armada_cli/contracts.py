@@ -216,7 +216,7 @@ class Component:
         missing = []
         for requirement in self.requires:
             try:
-                importlib.metadata.version(_distribution_name(requirement))
+                importlib.metadata.version(distribution_name(requirement))
             except importlib.metadata.PackageNotFoundError:
                 missing.append(requirement)
         return missing
@@ -255,7 +255,7 @@ class Component:
                 values[item.name] = _plain(value)
         versions = {}
         for requirement in self.requires:
-            name = _distribution_name(requirement)
+            name = distribution_name(requirement)
             try:
                 versions[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
@@ -270,7 +270,8 @@ class Component:
         return next(iter(self.provides), "classification")
 
 
-def _distribution_name(requirement: str) -> str:
+def distribution_name(requirement: str) -> str:
+    """`foo` of `foo[bar]~=1.0 ; python_version < "4"`."""
     return re.split(r"[<>=!~\[ ;]", requirement, maxsplit=1)[0]
 
 

@@ -173,28 +173,28 @@ def make_plan(recipe: Recipe, environment: Environment, resize: Callable[[Choice
             trained on); those of the recipe itself are the caller's to change.
 
     Raises:
-        UserError: a method asks for a trial that cannot be built.
+        UserError: a method asks for a trial that cannot be built, or the recipe plans none at all.
     """
     plan = Plan(recipe, resize, environment)
     known: dict[str, Trial] = {}
     for student in recipe.students:
         for task in recipe.tasks:
             for method in recipe.methods:
-                for teacher in recipe.teachers if needs_teacher(method) else (None,):
+                for teacher in recipe.teachers if method.needs_teacher else (None,):
                     for seed in recipe.seeds:
                         trial = _trial(plan, student, task, method, teacher, seed, environment)
                         if trial.id not in known:
                             known[trial.id] = trial
                             plan.trials.append(trial)
+    if not plan.trials:
+        empty = [what for what in ("students", "tasks", "methods", "seeds") if not getattr(recipe, what)]
+        why = f"it has no {' and no '.join(empty)}" if empty else "every method needs a teacher, and it has none"
+        raise UserError(f"{recipe.path}: the recipe plans no trial: {why}", "`armada check` shows what a recipe plans")
     planned = set(known)
     plan.dependencies = [trial for trial in plan.dependencies if trial.id not in planned]
     first = {trial_id for trial in plan.trials for trial_id in trial.depends.values()}
     plan.trials.sort(key=lambda trial: trial.id not in first)
     return plan
-
-
-def needs_teacher(method: Choice) -> bool:
-    return bool(getattr(method.options, "needs_teacher", False))
 
 
 def manifold_loss(method: Choice, environment: Environment) -> Choice | None:

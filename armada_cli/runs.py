@@ -29,10 +29,6 @@ class Runs:
         self.root = root
 
     @property
-    def store(self) -> Path:
-        return self.root / "features.db"
-
-    @property
     def features(self) -> Path:
         return self.root / "features"
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from armada_cli import Environment, catalog
+from armada_cli import Environment, UserError, catalog
+from armada_cli.contracts import distribution_name
 from armada_cli.plan import HOST_REVISION, Trial, make_plan
 from armada_cli.recipe import load_recipe
 from armada_cli.settings import Features, Train
@@ -126,3 +127,45 @@ def test_other_weights_of_a_text_teacher_in_the_same_place_make_another_trial(
     weights[-1] ^= 1
     (teacher / "model.safetensors").write_bytes(bytes(weights))
     assert planned(path)["kd"].id != before
+
+
+@dataclasses.dataclass(frozen=True)
+class AsksByValue:
+    """Options whose values say whether a teacher is needed, as a method with an optional one has them."""
+
+    weight: float = 1.0
+
+    def needs_teacher(self) -> bool:
+        return self.weight > 0
+
+
+@pytest.mark.parametrize(("weight", "needed"), [(1.0, True), (0.0, False)])
+def test_options_may_say_by_their_values_whether_a_method_needs_a_teacher(recipe: Write, weight: float, needed: bool) -> None:
+    """A bound method is always true, so a plan that did not call it went over the teachers that were not there."""
+    environment = Environment()
+    loaded = load_recipe(str(recipe(methods="[undistilled]")), catalog.current(), environment)
+    method = dataclasses.replace(loaded.methods[0], options=AsksByValue(weight))
+    assert method.needs_teacher is needed
+    bare = dataclasses.replace(loaded, teachers=(), methods=(method,))
+    if not needed:
+        (trial,) = make_plan(bare, environment).trials
+        assert trial.teacher is None
+        return
+    with pytest.raises(UserError, match="plans no trial: every method needs a teacher, and it has none"):
+        make_plan(bare, environment)
+
+
+def test_a_trial_is_not_made_by_another_version_of_a_plugin_than_its_id_names(recipe: Write) -> None:
+    build = json.loads(json.dumps(planned(recipe())["armada"].spec()))["build"]["method"]
+    assert catalog.restore(catalog.current(), "method", build)[0].name == "armada"
+    old = build | {"version": "0.0.1"}
+    with pytest.raises(UserError, match=r"method 'armada': the trial was planned with armada-cli 0\.0\.1, here is "):
+        catalog.restore(catalog.current(), "method", old)
+    assert catalog.restore(catalog.current(), "method", old, any_version=True)[0].name == "armada"
+
+
+@pytest.mark.parametrize(
+    "requirement", ["foo", "foo~=1.0", "foo>=1", "foo!=2", "foo<3", "foo[bar]==1", 'foo ; os_name == "nt"']
+)
+def test_a_requirement_is_reported_under_its_distributions_name(requirement: str) -> None:
+    assert distribution_name(requirement) == "foo"

@@ -156,7 +156,8 @@ def _merge(candidate: Candidate, source: Path, target: Path, environment: Enviro
     """Through the student's own plugin: it knows which weights its adapter belongs to."""
     from armada_cli.execution.trial import made
 
-    registered, options = catalogs.restore(catalogs.current(), "student", candidate.spec["build"]["student"], environment)
+    build = candidate.spec["build"]["student"]
+    registered, options = catalogs.restore(catalogs.current(), "student", build, environment, any_version=True)
     made(registered, options, environment).merge(source, target)
     targets.write_rest(target, targets.read_rest(source))
 

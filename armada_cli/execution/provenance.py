@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from armada_cli.contracts import distribution_name
 from armada_cli.plan import Plan, Trial
 from armada_cli.recipe.model import Choice
 
@@ -20,7 +21,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
     recipe = plan.recipe
     choices = plan.choices
     plugins = {tuple(sorted(choice.registered.origin.items())): choice.registered.origin for choice in choices}
-    packages = {*PACKAGES, *(_name(item) for choice in choices for item in choice.registered.component.requires)}
+    packages = {*PACKAGES, *(distribution_name(item) for choice in choices for item in choice.registered.component.requires)}
     return {
         "versions": versions(packages),
         "python": platform.python_version(),
@@ -59,10 +60,6 @@ def versions(names: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _name(requirement: str) -> str:
-    return requirement.partition("=")[0].partition(">")[0]
 
 
 def processor() -> str:

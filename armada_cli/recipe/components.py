@@ -398,7 +398,7 @@ def check_combinations(
                     f"It trains {', '.join(item for item in TASK_KINDS if item in able)}",
                     snippet=method.place.text,
                 )
-        if not teachers and _needs_teacher(method.choice):
+        if not teachers and method.choice.needs_teacher:
             hint = "Add `teacher: NAME`; `armada list teachers` shows the names"
             problems.add(method.place, f"method {method.choice.name!r} needs a teacher, the recipe has none", hint)
     for student in students:
@@ -410,14 +410,6 @@ def check_combinations(
                     f"student {student.choice.name!r} is an encoder and cannot do task {tasks[number].choice.name!r} ({kind})",
                     "Name a decoder; `armada list students` shows which are",
                 )
-
-
-def _needs_teacher(choice: Choice) -> bool:
-    """Said by the options (whose values may decide), or by the card."""
-    needs = getattr(choice.options, "needs_teacher", None)
-    if needs is None:
-        needs = getattr(choice.registered.component, "needs_teacher", False)
-    return bool(needs() if callable(needs) else needs)
 
 
 def _is_path(options: type, key: str) -> bool:

@@ -37,6 +37,12 @@ class Choice:
     def name(self) -> str:
         return self.registered.name
 
+    @property
+    def needs_teacher(self) -> bool:
+        """For a method: whether it reads a teacher's vectors. Its options say so, once for all or by their values."""
+        said = getattr(self.options, "needs_teacher", False)
+        return bool(said() if callable(said) else said)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -46,7 +52,6 @@ class Recipe:
         name: the file's stem; runs/<name>/ is its run folder.
         path: the file; text: as given; resolved: as plain data after `extends`, `--set` and short forms.
         limit: rows per split, e.g. ``{"train": 600, "validation": 400}``; a task's own `limit` wins.
-        given: the keys of ``train`` that the recipe (or --set) gave itself, as opposed to defaults.
     """
 
     name: str
