@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from armada_cli.errors import UserError
 from armada_cli.reading import load_json
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def cache_folder() -> Path:
     """Where things lie that can be computed again: ``$XDG_CACHE_HOME/armada``, or ``~/.cache/armada``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "armada"
+
+
+def expand(path: Path | str) -> Path:
+    """A path as a user wrote it, with ``~`` and ``~user`` in full.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{str(path)!r}: there is no home folder for {Path(path).parts[0]!r}", "Write the path in full"
+        ) from None
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -30,20 +52,78 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
+        with replacing(path) as stream:
             stream.write(content)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream for the content of a whole new file, which takes the place of `path` in one step at the end of the block, on the
+    disk. When the block raises, nothing has happened; when the process is killed, `sweep_halves` removes what it left.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream, half = _open_half(path)
+    try:
+        with stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # temporary files are private, these are ordinary results
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise disk_error(path, error) from error
+            os.chmod(half, 0o666 & ~_umask())  # temporary files are private, these are ordinary results
+            if fcntl is not None:
+                os.replace(half, path)  # as long as the lock is held: what nobody holds is swept
+        if fcntl is None:
+            os.replace(half, path)
+    except BaseException:
+        remove(half, path.parent)
+        raise
+
+
+HALF = ".part"
+"""How the name of an unfinished file ends; it begins with a dot and the name of the file that it was to become."""
+
+
+def _open_half(path: Path) -> tuple[BinaryIO, Path]:
+    """A new unfinished file and its place, with a lock that dies with this process."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=HALF)
+        stream = os.fdopen(descriptor, "wb")
+        if fcntl is None:
+            return stream, Path(name)
+        with contextlib.suppress(OSError):  # a file system without locks: nobody else gets one either, and nothing is swept
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.path.exists(name):
+            return stream, Path(name)
+        stream.close()  # it was swept between its making and the lock
+
+
+def sweep_halves(folder: Path, names: Sequence[str] | None = None) -> None:
+    """Remove the unfinished files that killed processes left in `folder`: of the files `names` (those of earlier versions too,
+    whose halves had no ending), or of all. One that a living process writes is left alone, and so is whatever is named
+    otherwise."""
+    if fcntl is None or not folder.is_dir():
+        return
+    wanted, ending = (".+", "") if names is None else ("|".join(map(re.escape, names)), "?")
+    half = re.compile(rf"\.({wanted})\.[a-z0-9_]{{8}}({re.escape(HALF)}){ending}", re.DOTALL)
+    for path in folder.iterdir():
+        if half.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                _sweep_half(path)
+
+
+def _sweep_half(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a link or a named pipe is none of ours
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(path, path.parent)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:
@@ -71,23 +151,57 @@ def disk_error(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {reason}", "Free some space, or name another place with --runs")
 
 
+def remove(path: Path, inside: Path, *, must: bool = False) -> None:
+    """Remove a file, a link or a folder that lies inside the folder `inside`, at any depth. Of a link only the link goes,
+    whatever it leads to. What is not there is no matter; what cannot be removed stays, unless it `must` go.
+
+    Everything that this project deletes for good goes through here.
+
+    Raises:
+        UserError: it lies elsewhere (a link on the way to it leads out, or its name does); or it must go and cannot.
+    """
+    require_inside(path, inside)
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=not must)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        if must:
+            reason = error.strerror or str(error)
+            raise UserError(f"cannot remove {path}: {reason}", "Check the permissions of its folder") from error
+
+
+def require_inside(path: Path, folder: Path) -> None:
+    """Refuse a path that does not lie strictly inside `folder` when every link on the way to it is followed.
+
+    Raises:
+        UserError: it does not.
+    """
+    top, parent = os.path.realpath(folder), os.path.realpath(path.parent)
+    if path.name in ("", ".", "..") or os.path.commonpath((top, parent)) != top:
+        raise UserError(
+            f"{path} does not lie inside {folder}, so it is left as it is", "Remove the link that leads there, if it is one"
+        )
+
+
 def replace_folder(source: Path, target: Path) -> None:
     """Put a complete folder in the place of another. Its files become as readable as any new file of this user: some
     libraries write weights for their owner alone."""
     make_readable(source)
     old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old, target.parent)
     if target.exists():
         os.replace(target, old)
     os.replace(source, target)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old, target.parent)
 
 
 def remove_leftovers(target: Path) -> None:
     """Remove what killed processes left of their work on a folder: hidden folders beside it that begin with its name. Only for
     a process that is alone; another's unfinished work looks the same."""
     for left in target.parent.glob(f".{target.name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+        remove(left, target.parent)
 
 
 def publish_folder(made: Path, target: Path, ready: Callable[[], bool]) -> None:
@@ -99,7 +213,7 @@ def publish_folder(made: Path, target: Path, ready: Callable[[], bool]) -> None:
     """
     if ready():
         return
-    shutil.rmtree(target, ignore_errors=True)  # a damaged one
+    remove(target, target.parent)  # a damaged one
     try:
         os.replace(made, target)
     except OSError:

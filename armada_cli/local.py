@@ -40,6 +40,7 @@ from armada_cli.contracts import (
     content_fingerprint,
 )
 from armada_cli.errors import UserError
+from armada_cli.files import expand
 
 KEYS = ("file", "class")
 """What takes the place of ``name`` in a recipe."""
@@ -100,7 +101,7 @@ def _changed(value: Any, change: Any) -> Any:
 
 
 def _absolute(file: str, folder: Path) -> Path:
-    path = Path(file).expanduser()
+    path = expand(file)
     return Path(os.path.abspath(path if path.is_absolute() else folder / path))
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import shutil
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from armada_cli.files import disk_error, read_json
+from armada_cli.errors import UserError
+from armada_cli.files import disk_error, read_json, remove, require_inside, sweep_halves
+from armada_cli.run_names import RUN_FILES, is_reserved, refuse_folder_name, require_run_name
 
 LOCK = ".lock"
 
@@ -32,11 +34,60 @@ class Runs:
     def features(self) -> Path:
         return self.root / "features"
 
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
     def run(self, recipe: str) -> Path:
+        """The folder of a recipe's run.
+
+        Raises:
+            UserError: no folder of the runs may be called so.
+        """
+        require_run_name(recipe, "Rename the recipe's file")
         return self.root / recipe
 
+    def smoke(self, recipe: str) -> Path:
+        """The root of a recipe's smoke runs.
+
+        Raises:
+            UserError: as `run`.
+        """
+        require_run_name(recipe, "Rename the recipe's file")
+        return self.root / "smoke" / recipe
+
+    @property
+    def tiny(self) -> Path:
+        """Where the tiny checkpoints and rows of smoke runs lie; no recipe can have its name."""
+        return self.root / "smoke" / ".tiny"
+
     def trial(self, trial_id: str) -> Path:
-        return self.root / "trials" / trial_id
+        """The folder of a trial.
+
+        Raises:
+            UserError: this is no trial's id; some come from files that anybody may have written.
+        """
+        reason = refuse_folder_name(trial_id)
+        if reason:
+            raise UserError(f"{trial_id!r} cannot be the id of a trial: {reason}", "Run the recipe again")
+        return self.trials / trial_id
+
+    def require_foreign(self, output: Path) -> None:
+        """Refuse to write what a user asked for over, or among, what these runs are made of.
+
+        Raises:
+            UserError: `output` is a file or a folder of the runs, or the folder that holds them.
+        """
+        root = os.path.realpath(self.root)
+        place = os.path.join(os.path.realpath(output.parent), output.name)
+        if any(os.path.commonpath((root, path)) == path for path in (place, os.path.realpath(output))):
+            raise UserError(f"{output} is the folder of runs, or holds it", "Name another place")
+        for path in (place, os.path.realpath(output)):  # a link is replaced where it lies, or written through
+            if os.path.commonpath((root, path)) != root:
+                continue
+            first, *rest = Path(path).relative_to(root).parts
+            if is_reserved(first) or (len(rest) == 1 and rest[0] in RUN_FILES):
+                raise UserError(f"{output} belongs to the runs in {self.root}", "Name a place outside of them")
 
     def result(self, trial_id: str) -> dict[str, Any] | None:
         """The result of a finished trial; None when it is unfinished or its file damaged."""
@@ -76,6 +127,11 @@ class Runs:
                 time.sleep(0.2)
             yield
 
+    def sweep_unfinished(self, recipe: str) -> None:
+        """Remove the halves of files that killed processes left in a recipe's folder and among the prepared features."""
+        sweep_halves(self.run(recipe), RUN_FILES)
+        sweep_halves(self.features)
+
     def sweep(self, trial_id: str) -> None:
         """Remove what a killed process left in a trial's folder: halves of files and folders, and what a finished trial no
         longer needs. A trial that another process works on is left alone.
@@ -91,22 +147,23 @@ class Runs:
                 return
             for half in (*folder.glob(".*"), *folder.glob("checkpoint/.*")):
                 if half != folder / LOCK:
-                    _remove(half)
+                    remove(half, self.trials)
             if self.result(trial_id) is not None:
                 self.drop_progress(trial_id)
 
     def drop_progress(self, trial_id: str) -> None:
         """Remove what a trial needed only to go on: its checkpoints and the answers it had noted."""
         folder = self.trial(trial_id)
-        _remove(folder / "checkpoint")
+        remove(folder / "checkpoint", self.trials)
         for notes in folder.glob("answers*.part"):
-            _remove(notes)
+            remove(notes, self.trials)
 
     def _lock_file(self, trial_id: str) -> TextIO:
         folder = self.trial(trial_id)
+        require_inside(folder / LOCK, self.trials)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return (folder / LOCK).open("w")
+            return (folder / LOCK).open("a")
         except OSError as error:
             raise disk_error(folder, error) from error
 
@@ -118,12 +175,3 @@ def _locked(stream: TextIO) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder; one that cannot be removed does no harm where it is."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Environment, NoOptions, Teacher, TeacherInput
+from armada_cli.files import remove
 from armada_cli.recipe.model import Choice, Recipe
+from armada_cli.runs import Runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +31,13 @@ WIDTH = 32
 
 
 def prepare(environment: Environment, recipe: str) -> Environment:
-    """The environment of a recipe's smoke run: a root of its own, emptied, so that nothing old can pass for new."""
-    root = environment.runs / "smoke" / recipe
-    shutil.rmtree(root, ignore_errors=True)
+    """The environment of a recipe's smoke run: a root of its own, emptied, so that nothing old can pass for new.
+
+    Raises:
+        UserError: the root has no name of its own, lies elsewhere or cannot be emptied.
+    """
+    root = Runs(environment.runs).smoke(recipe)
+    remove(root, environment.runs, must=True)
     return dataclasses.replace(environment, runs=root)
 
 

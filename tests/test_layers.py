@@ -27,6 +27,7 @@ LAYERS = [
         "devices",
         "launch",
         "targets",
+        "run_names",
         "__init__",
     },
     {"losses"},
@@ -99,6 +100,7 @@ def test_reporting_reads_run_folders_and_never_training_code(path: Path) -> None
         "files",
         "reading",
         "direction",
+        "run_names",
     }
 
 

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from armada_cli.contracts import KINDS, Environment
 from armada_cli.errors import UserError
+from armada_cli.files import expand
 
 if TYPE_CHECKING:
     from armada_cli.catalog import Catalog
@@ -70,7 +71,7 @@ def make_environment(runs: Path = Path("runs"), data: Path | None = None) -> Env
     offline = any(
         os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     )
-    return Environment(runs=runs.expanduser(), data=data.expanduser() if data else None, offline=offline)
+    return Environment(runs=expand(runs), data=expand(data) if data else None, offline=offline)
 
 
 class RecipeType(click.ParamType):
@@ -83,7 +84,10 @@ class RecipeType(click.ParamType):
 
         names = [] if os.sep in incomplete else [name for name in shipped_recipes() if name.startswith(incomplete)]
         folder = Path(incomplete).parent
-        here = sorted(folder.expanduser().glob("*")) if folder.expanduser().is_dir() else []
+        try:
+            here = sorted(expand(folder).glob("*"))
+        except (UserError, OSError):  # nothing to offer
+            here = []
         files = [str(folder / item.name) + ("/" if item.is_dir() else "") for item in here if _is_step(item, SUFFIXES)]
         return [CompletionItem(name) for name in (*names, *files) if name.startswith(incomplete)]
 
@@ -112,6 +116,24 @@ def set_option(function: Command) -> Command:
 def device_option(function: Command) -> Command:
     """Add ``--device``; the command receives ``device``."""
     return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")(function)
+
+
+def force_option(function: Command) -> Command:
+    """Add ``--force``; the command receives ``force``, for `require_writable`."""
+    return click.option("--force", is_flag=True, help="Write over a file that is there.")(function)
+
+
+def require_writable(output: Path, environment: Environment, *, force: bool) -> None:
+    """Refuse to write a file over one that is there, unless it is forced, and over a file of the runs folder, always.
+
+    Raises:
+        UserError: why not.
+    """
+    from armada_cli.runs import Runs
+
+    Runs(environment.runs).require_foreign(output)
+    if os.path.lexists(output) and not force:
+        raise UserError(f"{output} is there already", "Name another file, or add --force to write over it")
 
 
 def json_option(function: Command) -> Command:

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from armada_cli.errors import UserError
+from armada_cli.files import expand
 
 
 class ShippedType(click.ParamType):
@@ -48,7 +49,7 @@ def place(path: Path | None, name: str) -> Path:
 
     if path is None:
         return Path(name)
-    path = path.expanduser()
+    path = expand(path)
     if path.is_dir():
         return path / name
     if path.suffix not in SUFFIXES:

@@ -41,7 +41,9 @@ def command(
     listed, and nothing is written.
     """
     from armada_cli.execution import exporting
+    from armada_cli.runs import Runs
 
+    Runs(environment.runs).require_foreign(output)
     candidate = exporting.find_trial(run, environment.runs)
     if candidate is None:
         folder = find_run(run, environment.runs)

@@ -14,16 +14,19 @@ from armada_cli.commands import (
     Command,
     device_option,
     environment_options,
+    force_option,
     json_option,
     load_catalog,
     local_code_option,
     recipe_argument,
+    require_writable,
     set_option,
 )
 from armada_cli.contracts import Environment
 from armada_cli.devices import check_device
 from armada_cli.errors import UserError
 from armada_cli.features.store import Entry, FeatureStore
+from armada_cli.files import remove
 from armada_cli.reading import parse_json
 
 
@@ -145,7 +148,7 @@ def verify(ctx: click.Context, environment: Environment) -> None:
         except UserError as error:
             broken += 1
             click.echo(error.what)
-            path.unlink(missing_ok=True)
+            remove(path, environment.runs, must=True)
     click.echo(f"{_count(total, 'vector')} and {_count(len(files), 'prepared file')} checked, {bad + broken} damaged")
     if bad or broken:
         click.echo("What is damaged was dropped; the next run computes it again.")
@@ -199,7 +202,7 @@ def prune(
         for entry in chosen:
             store.remove(entry.key)
         for path in files:
-            path.unlink(missing_ok=True)
+            remove(path, environment.runs, must=True)
         store.compact()
     click.echo(f"Removed {summary}.")
 
@@ -207,11 +210,13 @@ def prune(
 @command.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_selection
+@force_option
 @environment_options
-def export(file: Path, teachers: tuple[str, ...], keys: tuple[str, ...], environment: Environment) -> None:
+def export(file: Path, teachers: tuple[str, ...], keys: tuple[str, ...], force: bool, environment: Environment) -> None:
     """Write stored vectors to FILE.safetensors, all or the chosen ones, for `import` on another machine."""
     from armada_cli.features.carry import export_vectors
 
+    require_writable(file, environment, force=force)
     with FeatureStore.of(environment) as store:
         entries = store.entries()
         chosen = _choose(entries, teachers, keys) if teachers or keys else entries

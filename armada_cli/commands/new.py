@@ -8,6 +8,7 @@ import click
 
 from armada_cli.commands import PLURALS, KindType, load_catalog
 from armada_cli.errors import UserError
+from armada_cli.files import expand
 
 
 class PluginKindType(KindType):
@@ -41,7 +42,7 @@ def command(kind: str, name: str, output: Path) -> None:
 
     names = Names(kind, name)
     check_name(names, load_catalog(warn=False, strict=False))
-    folder = write_project(names, output.expanduser())
+    folder = write_project(names, expand(output))
     click.echo(
         f"{folder}: a {kind} that works as it is. Its own code is in {names.package}/{kind}.py, the rest is in README.md.\n"
         f"Next:\n"

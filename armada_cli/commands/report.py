@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from armada_cli.commands import environment_options
+from armada_cli.commands import environment_options, force_option, require_writable
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
+from armada_cli.files import expand
 
 FORMATS = ("rich", "txt", "md", "json", "csv", "latex")
 
@@ -21,7 +22,10 @@ class RunType(click.ParamType):
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        root = Path(ctx.params.get("runs") or os.environ.get("ARMADA_RUNS") or "runs").expanduser()
+        try:
+            root = expand(ctx.params.get("runs") or os.environ.get("ARMADA_RUNS") or "runs")
+        except UserError:  # nothing to offer
+            return []
         return [CompletionItem(folder.name) for folder in run_folders(root) if folder.name.startswith(incomplete)]
 
 
@@ -29,8 +33,9 @@ class RunType(click.ParamType):
 @click.argument("run", required=False, type=RunType())
 @click.option("--format", "format", type=click.Choice(FORMATS), default="rich", show_default=True, help="How to print it.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead (txt unless --format says else).")
+@force_option
 @environment_options
-def command(run: str | None, format: str, output: Path | None, environment: Environment) -> None:
+def command(run: str | None, format: str, output: Path | None, force: bool, environment: Environment) -> None:
     """Print the report of RUN, a run's name or its folder; without RUN list the runs there are, newest first."""
     if run is None:
         if output is not None:
@@ -46,6 +51,7 @@ def command(run: str | None, format: str, output: Path | None, environment: Envi
     if output.is_dir() or not output.parent.is_dir():
         what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"
         raise UserError(f"{output} {what}", "Name a file in a folder that exists")
+    require_writable(output, environment, force=force)
     from armada_cli.files import write_atomic
     from armada_cli.reporting.report import report
 
@@ -58,7 +64,7 @@ def find_run(run: str, root: Path) -> Path:
     Raises:
         UserError: there is none, with the nearest names.
     """
-    for folder in (root / run, Path(run).expanduser()):
+    for folder in (root / run, expand(run)):
         if (folder / "run.json").is_file():
             return folder
     from armada_cli.catalog import did_you_mean

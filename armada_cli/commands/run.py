@@ -67,9 +67,10 @@ def _run(
     if smoke:
         from armada_cli import smoke as small
         from armada_cli.execution.judgement import judge
+        from armada_cli.runs import Runs
 
         judge(plan, environment)  # the rows of its own that a tiny task brings are not the user's
-        shrinker = small.Shrinker(environment.runs / "smoke" / "tiny")
+        shrinker = small.Shrinker(Runs(environment.runs).tiny)
         environment = small.prepare(dataclasses.replace(environment, device="cpu", offline=True), plan.recipe.name)
         plan = make_plan(shrinker.recipe(plan.recipe), environment, shrinker)
 

@@ -76,6 +76,7 @@ class Conduct:
         judge(self.plan, self.environment, todo, fetch=True)
         self.runs.make()
         if self.leads:
+            self.runs.sweep_unfinished(self.plan.recipe.name)
             write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
             write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
             for trial in self.plan.everything:

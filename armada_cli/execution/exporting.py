@@ -15,7 +15,7 @@ from armada_cli import targets
 from armada_cli.catalog import did_you_mean
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
-from armada_cli.files import disk_error, make_readable, read_json
+from armada_cli.files import disk_error, expand, make_readable, read_json, remove
 from armada_cli.plan import EVALUATED
 from armada_cli.reporting.folder import read_run
 from armada_cli.runs import Runs
@@ -58,7 +58,7 @@ def find_trial(word: str, root: Path) -> Candidate | None:
     Raises:
         UserError: several trials begin so.
     """
-    folder = Path(word).expanduser()
+    folder = expand(word)
     if (folder / "spec.json").is_file():
         return _candidate(folder.resolve().name, folder.resolve().parents[1])
     if len(word) < SHORTEST_ID or not set(word) <= set("0123456789abcdef"):
@@ -149,7 +149,7 @@ def export(candidate: Candidate, output: Path, environment: Environment, *, merg
     except OSError as error:
         raise disk_error(output, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary, output.parent)
 
 
 def _merge(candidate: Candidate, source: Path, target: Path, environment: Environment) -> None:

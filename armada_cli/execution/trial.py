@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from armada_cli.errors import TrialFailed, UserError
 from armada_cli.evaluation import generation
 from armada_cli.execution.judgement import require_rows
 from armada_cli.features.prepare import load_prepared
-from armada_cli.files import disk_error, read_json, replace_folder, write_json
+from armada_cli.files import disk_error, read_json, remove, replace_folder, write_json
 from armada_cli.launch import Launch, read_launch, settle_environment
 from armada_cli.plan import EVALUATED
 from armada_cli.runs import Runs
@@ -354,13 +353,13 @@ class _Trial:
 
     def _export(self, student: Student, model: torch.nn.Module, problem: Problem, scale: Scale) -> None:
         temporary = self.folder / ".student.new"
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary, self.folder)
         try:
             rest = NONE if scale == NONE else student.fold(model, scale)
             student.save(model, problem, temporary)
             write_rest(temporary, rest)
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary, self.folder)
             raise disk_error(self.folder / "student", error) from error
         replace_folder(temporary, self.folder / "student")
 

@@ -5,12 +5,9 @@ Importing this module imports nothing heavy; `armada check` uses `prepared_key` 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import os
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +24,7 @@ from armada_cli.features.store import (
     teacher_identity,
     write_makers,
 )
+from armada_cli.files import replacing
 from armada_cli.reading import open_file, parse_json
 
 if TYPE_CHECKING:
@@ -291,20 +289,8 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str
     """
     from safetensors.numpy import save
 
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as stream:
+        with replacing(path) as stream:
             stream.write(save(tensors, metadata))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes files private, these are ordinary results
-        os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})", "Free some space, or name another place") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

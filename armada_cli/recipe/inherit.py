@@ -7,6 +7,7 @@ from pathlib import Path
 
 from armada_cli.catalog import did_you_mean
 from armada_cli.errors import UserError
+from armada_cli.files import expand
 from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, decode, parse
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import SUFFIXES, shipped_recipes
@@ -82,7 +83,7 @@ def _base(entry: Entry, path: Path, problems: Problems, chain: tuple[Path, ...])
 
 
 def _find_base(name: str, folder: Path) -> Path | None:
-    path = folder / Path(name).expanduser()
+    path = folder / expand(name)
     if path.is_file():
         return path
     return shipped_recipes().get(name) or shipped_recipes().get(Path(name).stem if Path(name).name == name else "")

@@ -16,6 +16,7 @@ from armada_cli.recipe.model import Features, Recipe, Train
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import find_recipe
 from armada_cli.recipe.values import read
+from armada_cli.run_names import require_run_name
 from armada_cli.runs import Runs
 
 KEYS = ("extends", "title", "summary", "student", "teacher", "tasks", "methods", "train", "features", "seeds", "limit")
@@ -34,9 +35,10 @@ def load_recipe(path_or_name: str, catalog: Catalog, environment: Environment, o
 
     Raises:
         RecipeErrors: all that is wrong with it, with file, line and column.
-        UserError: there is no such recipe, or it cannot be read.
+        UserError: there is no such recipe, it cannot be read, or its name cannot be that of a run.
     """
     path = find_recipe(path_or_name)
+    require_run_name(path.stem, "Rename the recipe's file")
     problems = Problems()
     text, root = read_file(path, problems)
     if root is None:

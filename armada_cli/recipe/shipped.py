@@ -7,6 +7,7 @@ from pathlib import Path
 
 from armada_cli.catalog import did_you_mean
 from armada_cli.errors import UserError
+from armada_cli.files import expand
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -54,9 +55,9 @@ def find_recipe(path_or_name: str) -> Path:
     """
     shipped = shipped_recipes()
     try:
-        path = Path(path_or_name).expanduser()
+        path = expand(path_or_name)
         is_folder, exists = path.is_dir(), path.exists()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path_or_name!r} cannot be the name of a recipe: {error}", _sentence("")) from error
     if is_folder and path_or_name not in shipped:
         raise UserError(f"{path_or_name} is a folder, not a recipe", "Name a YAML file in it")

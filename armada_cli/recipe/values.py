@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from armada_cli.catalog import did_you_mean
+from armada_cli.files import expand
 from armada_cli.hub import looks_local
 from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.problems import Problems
@@ -287,7 +288,7 @@ def _resolve(value: Any, place: Place) -> Any:
         return {key: _resolve(item, place) for key, item in value.items()}
     if not isinstance(value, (str, Path)):
         return value
-    resolved = place.folder.absolute() / Path(value).expanduser()
+    resolved = place.folder.absolute() / expand(value)
     return resolved if isinstance(value, Path) else str(resolved)
 
 

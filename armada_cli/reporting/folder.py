@@ -10,6 +10,7 @@ from typing import Any
 
 from armada_cli.errors import UserError
 from armada_cli.reading import load_json
+from armada_cli.run_names import refuse_folder_name
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{path} is damaged: it holds no list of trials", "Run the recipe again: finished trials are kept")
     provenance = dict(_mapping(data.get("provenance")))
     stages = provenance.pop("stages", None) or []
+    wrong = next((reason for entry in entries if (reason := refuse_folder_name(str(entry["id"])))), None)
+    if wrong:
+        raise UserError(f"{path} is damaged: it names a trial by what is no id, {wrong}", "Run the recipe again")
     root = folder.resolve().parent / "trials"
     return Run(
         name=str(data.get("recipe") or folder.resolve().name),

@@ -8,7 +8,6 @@ forms of the plugin's name.
 from __future__ import annotations
 
 import os
-import shutil
 import string
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 import armada_cli
 from armada_cli.contracts import CONTRACT_VERSION
 from armada_cli.errors import UserError
+from armada_cli.files import remove
 from armada_cli.scaffold.names import Names
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -86,7 +86,7 @@ def write_project(names: Names, parent: Path) -> Path:
     except OSError as error:
         raise _refused(target, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary, parent)
     return target
 
 

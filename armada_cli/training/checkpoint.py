@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from armada_cli.files import disk_error
+from armada_cli.files import disk_error, remove
 from armada_cli.reading import load_json
 
 
@@ -102,24 +101,24 @@ def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], best: 
     """
     target, temporary = folder / f"step-{step}", folder / f".step-{step}.new"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary, folder)
         temporary.mkdir(parents=True)
         tensors = state.tensors() | {f"best/{key}": value for key, value in (best or {}).items()}
         save_file({key: value.detach().contiguous() for key, value in tensors.items()}, temporary / "state.safetensors")
         document = {"step": step, "groups": state.groups(), "extra": extra}
         (temporary / "state.json").write_text(json.dumps(document), encoding="utf-8")
         if target.exists():
-            shutil.rmtree(target)
+            remove(target, folder, must=True)
         os.replace(temporary, target)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary, folder)
         raise disk_error(folder, error) from error
     except SafetensorError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary, folder)
         raise disk_error(folder, OSError(None, str(error))) from error
     for old in folder.iterdir():
         if old != target:
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old, folder)
 
 
 def load(folder: Path, state: State) -> tuple[int, dict[str, Any], dict[str, Tensor]] | None:
