@@ -99,9 +99,9 @@ POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_targe
 """What families call the greatest length; OPT, BART and BioGPT add their two spare rows to it themselves."""
 
 
-def read_config(place: str) -> dict[str, Any]:
+def read_config(place: str, revision: str | None = None) -> dict[str, Any]:
     """``config.json`` of a local folder, or of the hub's cache on this machine; empty where there is none to be read."""
-    folder = hub.local_folder(place) or hub.snapshot(place)
+    folder = hub.model_folder(place, revision)
     try:
         config = load_json(folder / "config.json") if folder else {}
     except (OSError, ValueError):
@@ -199,9 +199,9 @@ def with_layers(subject: str, config: Any, layers: int) -> Any:
         ) from error
 
 
-def layer_problems(place: str, layers: int | None) -> Iterator[str]:
+def layer_problems(place: str, layers: int | None, revision: str | None = None) -> Iterator[str]:
     """The line about more layers than a model on this machine has."""
-    there = None if layers is None else depth(read_config(place))
+    there = None if layers is None else depth(read_config(place, revision))
     if layers is not None and there is not None and layers > there:
         yield f"layers: {layers} are asked for and the model has {there}; ask for at most that many"
 

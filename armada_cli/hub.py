@@ -6,6 +6,7 @@ the hub. A *place* is what `from_pretrained` is given: a folder in the format th
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,22 +100,42 @@ def cache_home() -> Path:
     return Path(os.environ.get("HF_HOME", Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")).expanduser()
 
 
-def snapshot(place: str, index: str = "config.json") -> Path | None:
-    """The folder in which the hub's cache on this machine holds the model, the newest of several; None when it holds none."""
+def snapshot(place: str, revision: str | None = None, index: str = "config.json") -> Path | None:
+    """The folder in which the hub's cache on this machine holds a model; None when it holds none of this revision.
+
+    A branch or a tag is the commit that it was when it was fetched last, as for the loaders when they are offline.
+
+    Args:
+        revision: branch, tag or commit; None is the main branch.
+        index: the file that the folder must hold.
+    """
     cache = Path(os.environ.get("HF_HUB_CACHE", cache_home() / "hub")).expanduser()
-    found = (cache / f"models--{place.replace('/', '--')}" / "snapshots").glob(f"*/{index}")
-    return max((path.parent for path in found), key=lambda folder: folder.stat().st_mtime, default=None)
+    repository, name = cache / f"models--{place.replace('/', '--')}", revision or "main"
+    if ".." in name.split("/"):
+        return None
+    try:
+        commit = (repository / "refs" / name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):  # a commit has no file of its own
+        commit = name
+    folder = repository / "snapshots" / commit
+    return folder if commit and (folder / index).is_file() else None
 
 
-def cached(place: str, index: str = "config.json") -> bool:
-    """Whether the hub's cache on this machine holds a snapshot of the model."""
-    return snapshot(place, index) is not None
+def model_folder(place: str, revision: str | None = None, index: str = "config.json") -> Path | None:
+    """A model's files on this machine: its local folder, or its `snapshot`; None when they are still to be fetched."""
+    return local_folder(place) or snapshot(place, revision, index)
 
 
-def downloads(place: str, index: str = "config.json") -> Iterable[str]:
+def cached(place: str, revision: str | None = None, index: str = "config.json") -> bool:
+    """Whether the hub's cache on this machine holds this revision of the model."""
+    return snapshot(place, revision, index) is not None
+
+
+def downloads(place: str, revision: str | None = None, index: str = "config.json") -> Iterable[str]:
     """The model, when it is neither a folder nor in the cache."""
-    if local_folder(place) is None and not cached(place, index):
-        yield f"model {place} from the Hugging Face hub"
+    if local_folder(place) is None and not cached(place, revision, index):
+        at = f", revision {revision}," if revision else ""
+        yield f"model {place}{at} from the Hugging Face hub"
 
 
 def loadable(
@@ -131,34 +152,48 @@ def loadable(
     """
     folder = local_folder(place)
     if folder is None and not looks_local(place):
-        folder = _pickled_snapshot(subject, place, revision or "main", environment, index)
+        folder = _pickled_snapshot(subject, place, revision, environment, index)
     if folder is None:
         return place
     return str(pickled.converted(folder, subject))
 
 
-def _pickled_snapshot(subject: str, place: str, revision: str, environment: Environment, index: str) -> Path | None:
+def _pickled_snapshot(subject: str, place: str, revision: str | None, environment: Environment, index: str) -> Path | None:
     """The folder of a hub model whose weights are all or in part pickled, fetched now where downloads are on; None for any
     other, and where the hub does not answer: what the loader then says is to the point."""
-    from huggingface_hub import HfApi, snapshot_download
-
     if environment.offline:
-        try:
-            folder = Path(snapshot_download(place, revision=revision, local_files_only=True))
-        except Exception:  # it is not in the cache
-            return None
-        return folder if pickled.parts(folder) else None
+        folder = snapshot(place, revision, index)
+        return folder if folder is not None and pickled.parts(folder) else None
+    wanted, commit = _pickled_files(place, revision or "main", index)
+    if not wanted:
+        return None
+    if (folder := _fetched.get((place, commit))) is not None:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(place, revision=commit, allow_patterns=list(wanted)))
+    except Exception as error:
+        raise cannot_load(subject, place, "weights", error, environment) from error
+    return _fetched.setdefault((place, commit), folder)
+
+
+_fetched: dict[tuple[str, str], Path] = {}
+"""(model, commit) -> its folder, of what this process has fetched: each trial asks, and the hub's client would ask the hub."""
+
+
+@functools.cache
+def _pickled_files(place: str, revision: str, index: str) -> tuple[tuple[str, ...], str]:
+    """Which files of a model to fetch when its weights are pickled, none otherwise; and of which commit. The hub is asked once
+    in a process, whether it answers or not: a run is of one commit, and does not wait for a lost connection in each trial."""
+    from huggingface_hub import HfApi
+
     try:
         info = HfApi().model_info(place, revision=revision)
     except Exception:  # not there, gated, no connection, a mirror that answers less
-        return None
-    wanted = pickled.wanted([item.rfilename for item in info.siblings or ()], pipeline=index == PIPELINE)
-    if not wanted:
-        return None
-    try:
-        return Path(snapshot_download(place, revision=info.sha or revision, allow_patterns=wanted))
-    except Exception as error:
-        raise cannot_load(subject, place, "weights", error, environment) from error
+        return (), revision
+    names = [item.rfilename for item in info.siblings or ()]
+    return tuple(pickled.wanted(names, pipeline=index == PIPELINE)), info.sha or revision
 
 
 def cannot_load(subject: str, place: str, what: str, error: Exception, environment: Environment) -> UserError:

@@ -76,13 +76,13 @@ def lacking(folder: Path, name: str = "") -> Iterable[str]:
         yield f"{name or folder} holds no tokenizer ({NAMES}); save it beside the model with tokenizer.save_pretrained"
 
 
-def problems(place: str, environment: Environment) -> Iterable[str]:
+def problems(place: str, environment: Environment, revision: str | None = None) -> Iterable[str]:
     """What is wrong with the tokenizer of a local model folder, or of a model in the hub's cache; nothing where no file tells.
 
     What a cache lacks may still be fetched, unless downloads are off.
     """
     folder = hub.local_folder(place)
-    cached = hub.snapshot(place) if folder is None else None
+    cached = hub.snapshot(place, revision) if folder is None else None
     if cached is not None and (own := list(hub.own_code_problems(cached, place))):
         yield from own
         return

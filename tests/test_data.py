@@ -198,5 +198,8 @@ def test_a_model_in_the_hubs_cache_is_found_where_the_hub_keeps_it(tmp_path, mon
     folder = Path(place) / "models--someone--model" / "snapshots" / "0123"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}", encoding="utf-8")
+    assert list(hub.downloads("someone/model")), "nothing says that this commit is the main branch's"
+    (folder.parents[1] / "refs").mkdir()
+    (folder.parents[1] / "refs" / "main").write_text("0123", encoding="utf-8")
     assert hub.snapshot("someone/model") == folder
     assert list(hub.downloads("someone/model")) == []

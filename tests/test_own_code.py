@@ -314,6 +314,8 @@ def test_types_and_classes_of_the_library_are_known_by_its_tables(tmp_path: Path
 def test_a_model_in_the_hubs_cache_is_judged_by_its_files(encoder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     shutil.copytree(encoder, tmp_path / "hub/models--owner--it/snapshots/0")
+    (tmp_path / "hub/models--owner--it/refs").mkdir()
+    (tmp_path / "hub/models--owner--it/refs/main").write_text("0")
     options = EncoderOptions(model="owner/it")
     assert list(options.problems(HERE)) == []
     with_code(tmp_path / "hub/models--owner--it/snapshots/0")

@@ -29,6 +29,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture(autouse=True)
+def nothing_asked_yet() -> None:
+    """What this process has asked the hub."""
+    hub._pickled_files.cache_clear()
+    hub._fetched.clear()
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT as `save_pretrained` writes it today."""
@@ -415,11 +422,42 @@ def test_a_hub_model_without_safetensors_is_fetched_and_converted(
 def test_a_model_of_the_cache_is_converted_without_the_network(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: 1 / 0)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: 1 / 0)
+    repository = tmp_path / "models--someone--model"
+    as_bin(saved, repository / "snapshots/c0ffee")
+    (repository / "refs").mkdir()
+    (repository / "refs/v2").write_text("c0ffee")
+    for revision in ("v2", "c0ffee"):
+        assert torch.equal(hidden(hub.loadable("student", "someone/model", OFFLINE, revision)), hidden(saved))
+    assert hub.loadable("student", "someone/model", OFFLINE) == "someone/model"  # the main branch is not here
+
+
+@pytest.mark.parametrize("answers", ["bin", "safetensors", "nothing"])
+def test_the_hub_is_asked_once_however_many_trials_there_are(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: str
+) -> None:
     folder = as_bin(saved, tmp_path / "snapshot")
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda *_, **how: str(folder) if how["local_files_only"] else 1 / 0
-    )
-    assert torch.equal(hidden(hub.loadable("student", "someone/model", OFFLINE)), hidden(saved))
+    asked = []
+
+    class Api:
+        def model_info(self, place: str, revision: str) -> Any:
+            asked.append("which files")
+            if answers == "nothing":
+                raise OSError("no connection")
+            return SimpleNamespace(sha="c0ffee", siblings=[SimpleNamespace(rfilename=name) for name in names])
+
+    def fetch(place: str, **_: Any) -> str:
+        asked.append("the files")
+        return str(folder)
+
+    names = [path.name for path in (folder if answers == "bin" else saved).iterdir()]
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    places = {hub.loadable("student", "someone/model", Environment()) for _ in range(5)}
+    assert len(places) == 1
+    assert asked == (["which files", "the files"] if answers == "bin" else ["which files"])
 
 
 def test_transformers_may_ask_no_service_to_convert() -> None:

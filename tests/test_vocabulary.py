@@ -71,6 +71,8 @@ def test_a_cache_without_a_tokenizer_is_wrong_only_where_nothing_may_be_fetched(
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     empty(tmp_path / "models--own--model" / "snapshots" / "abc")
+    (tmp_path / "models--own--model" / "refs").mkdir()
+    (tmp_path / "models--own--model" / "refs" / "main").write_text("abc", encoding="utf-8")
     assert list(vocabulary.problems("own/model", Environment())) == []
     assert len(list(vocabulary.problems("own/model", HERE))) == 1
     assert len(list(EncoderOptions(model="own/model").problems(HERE))) == 1

@@ -56,8 +56,8 @@ class DecoderOptions:
 
     def problems(self, environment: Environment) -> Iterable[str]:
         yield from hub.problems(self.model)
-        yield from vocabulary.problems(self.model, environment)
-        yield from architectures.layer_problems(self.model, self.layers)
+        yield from vocabulary.problems(self.model, environment, self.revision)
+        yield from architectures.layer_problems(self.model, self.layers, self.revision)
         folder = hub.local_folder(self.model)
         if folder is not None and (folder / "adapter_config.json").is_file():
             yield f"model: {folder} holds an adapter; merge it first (armada export --merge)"
@@ -75,19 +75,20 @@ class DecoderOptions:
         """What an estimate needs, without the weights (see `armada_cli.Component`)."""
         from armada_student_decoders.size import size
 
-        return size(self.model, self.layers, self.rank, self.lora_targets)
+        return size(self.model, self.layers, self.rank, self.lora_targets, self.revision)
 
     def problems_before_fetching(self, environment: Environment) -> Iterable[str]:
         return vocabulary.problems_before_fetching(self.model, self.revision, environment)
 
     def downloads(self, environment: Environment) -> Iterable[str]:
-        return hub.downloads(self.model)
+        return hub.downloads(self.model, self.revision)
 
     def smoke(self, folder: Path) -> Self:
         """The same student with random weights of two narrow layers, or of one more than `layers` keeps."""
         from armada_student_decoders.smoke import tiny_checkpoint
 
-        return replace(self, model=str(tiny_checkpoint(folder, self.model, self.layers)), revision=None, quantise="none")
+        place = tiny_checkpoint(folder, self.model, self.layers, self.revision)
+        return replace(self, model=str(place), revision=None, quantise="none")
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,12 @@ ADAPTED: dict[str, tuple[str, ...]] = {"gpt2": ("c_attn",)}
 """Where peft puts adapters by itself; for all others it is the query and the value projection."""
 
 
-def size(model: str, layers: int | None, rank: int, targets: Sequence[str] | None) -> dict[str, int]:
+def size(
+    model: str, layers: int | None, rank: int, targets: Sequence[str] | None, revision: str | None = None
+) -> dict[str, int]:
     """Parameters, those that are trained (all of them for rank 0), width, layers, heads and vocabulary; empty for a model
     whose configuration is not on this machine."""
-    folder = hub.local_folder(model) or hub.snapshot(model)
+    folder = hub.model_folder(model, revision)
     config = read_config(folder) if folder else PUBLISHED.get(model)
     shape = Shape.of(config) if config else None
     if shape is None:

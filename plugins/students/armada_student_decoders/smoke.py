@@ -14,17 +14,18 @@ TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 """The special tokens of `tiny.save_bytes_tokenizer`."""
 
 
-def tiny_checkpoint(folder: Path, model: str, layers: int | None = None) -> Path:
+def tiny_checkpoint(folder: Path, model: str, layers: int | None = None, revision: str | None = None) -> Path:
     """A folder below `folder` with a random checkpoint of the class of `model`, as far as that can be known here: from its
     configuration, when it lies on this machine, else by the name (OPT, or LLaMA).
 
     Args:
         layers: so many will be kept of it; there is one more, so that one is left out.
+        revision: of a model of the hub; None is its main branch.
 
     Raises:
         UserError: the configuration does not allow so few layers.
     """
-    known = hub.local_folder(model) or hub.snapshot(model)
+    known = hub.model_folder(model, revision)
     deep = 2 if layers is None else layers + 1
     if known is not None and (narrowed := narrow(known, layers, deep)) is not None:
         place = folder / f"tiny-{narrowed.model_type}-{tiny.digest(narrowed)}"

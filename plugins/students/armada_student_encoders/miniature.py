@@ -20,29 +20,29 @@ TOKENS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_star
 """The special tokens of `tiny.save_letters_tokenizer`, in the roles of other families."""
 
 
-def save(folder: Path, architecture: str, place: str, layers: int | None) -> Path:
+def save(folder: Path, architecture: str, place: str, layers: int | None, revision: str | None = None) -> Path:
     """Write a random model and a tokenizer of letters below `folder`, unless they are there. Returns where.
 
     Args:
         architecture: the model's type as transformers names it (``bert``, ``deberta-v2``, ...).
         place: the real model; when it is on this machine, its own configuration is made small.
         layers: so many will be kept; there is one more, so that one is left out. None makes two.
+        revision: of a model of the hub; None is its main branch.
 
     Raises:
         UserError: the configuration does not allow so few layers.
     """
     deep = 2 if layers is None else layers + 1
-    narrowed = narrow(place, layers, deep)
+    narrowed = narrow(hub.model_folder(place, revision), layers, deep)
     if narrowed is not None:
         return tiny.once(folder / f"{architecture}-{tiny.digest(narrowed)}", lambda path: _make(path, architecture, narrowed))
     return tiny.once(folder / f"{architecture}-{deep}", lambda path: _make(path, architecture, _plain(architecture, deep)))
 
 
-def narrow(place: str, layers: int | None, deep: int) -> Any | None:
-    """The configuration of a model on this machine made small; None where there is none, or that is not possible."""
+def narrow(known: Path | None, layers: int | None, deep: int) -> Any | None:
+    """The configuration of a model's folder made small; None where there is none, or that is not possible."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    known = hub.local_folder(place) or hub.snapshot(place)
     if known is None:
         return None
     try:

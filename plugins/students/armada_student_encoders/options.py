@@ -47,14 +47,14 @@ class EncoderOptions:
 
     def problems(self, environment: Environment) -> Iterable[str]:
         yield from hub.problems(self.place())
-        yield from vocabulary.problems(self.place(), environment)
-        yield from architectures.layer_problems(self.place(), self.layers)
+        yield from vocabulary.problems(self.place(), environment, self.revision)
+        yield from architectures.layer_problems(self.place(), self.layers, self.revision)
 
     def problems_before_fetching(self, environment: Environment) -> Iterable[str]:
         return vocabulary.problems_before_fetching(self.place(), self.revision, environment)
 
     def downloads(self, environment: Environment) -> Iterable[str]:
-        return hub.downloads(self.place())
+        return hub.downloads(self.place(), self.revision)
 
     def size(self) -> dict[str, int]:
         """What a local folder says of itself, else what is known of the model; empty for another model of the hub."""
@@ -93,7 +93,7 @@ class EncoderOptions:
 
     def _config(self) -> dict[str, Any]:
         """config.json of the model, when it is on this machine."""
-        return architectures.read_config(self.place())
+        return architectures.read_config(self.place(), self.revision)
 
     def architecture(self) -> str:
         """The model's type as transformers names it; of a model that is not on this machine its name must tell."""
@@ -105,7 +105,7 @@ class EncoderOptions:
         """A random model of the same architecture, 32 wide, with two layers or one more than `layers` keeps."""
         from armada_student_encoders.miniature import save  # imports torch
 
-        place = save(Path(folder), self.architecture(), self.place(), self.layers)
+        place = save(Path(folder), self.architecture(), self.place(), self.layers, self.revision)
         return dataclasses.replace(self, model=str(place), revision=None)
 
 

@@ -76,7 +76,7 @@ class DiffusionOptions:
             yield f"{index.parent} holds a {name}; this teacher drives {' or '.join(self.pipelines)}"
 
     def downloads(self, environment: Environment) -> Iterator[str]:
-        yield from hub.downloads(self.model, hub.PIPELINE)
+        yield from hub.downloads(self.model, self.revision, hub.PIPELINE)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class MidjourneyOptions(StableDiffusionOptions):
 
     def downloads(self, environment: Environment) -> Iterator[str]:
         yield from super().downloads(environment)
-        if self.lora_path() is None and not hub.cached(self.lora, self.lora_name()):
+        if self.lora_path() is None and not hub.cached(self.lora, self.lora_revision, self.lora_name()):
             yield f"LoRA {self.lora} ({self.lora_name()}) from the Hugging Face hub"
 
     def smoke(self, folder: Path) -> MidjourneyOptions:

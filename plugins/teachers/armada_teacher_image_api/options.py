@@ -106,7 +106,7 @@ class ImageApiOptions:
         yield from hub.problems(self.encoder)
 
     def downloads(self, environment: Environment) -> Iterable[str]:
-        return hub.downloads(self.encoder)
+        return hub.downloads(self.encoder, self.encoder_revision)
 
     def smoke(self, folder: Path) -> Self:
         """Pictures from a server inside this process, seen by a random ResNet of 24 features; nothing is paid."""

@@ -34,7 +34,7 @@ class PostersOptions:
         return hub.problems(self.model)
 
     def downloads(self, environment: Environment) -> Iterable[str]:
-        return hub.downloads(self.model)
+        return hub.downloads(self.model, self.revision)
 
     def smoke(self, folder: Path) -> Self:
         """A random ResNet of 24 features."""

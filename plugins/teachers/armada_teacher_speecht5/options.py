@@ -50,7 +50,7 @@ class SpeechT5Options:
     def problems(self, environment: Environment) -> Iterable[str]:
         for place in self.places():
             yield from hub.problems(place)
-        yield from vocabulary.problems(self.model, environment)
+        yield from vocabulary.problems(self.model, environment, self.revision)
         if self.speaker is not None:
             path = Path(self.speaker)
             if path.suffix not in (".npy", ".safetensors"):
@@ -59,8 +59,9 @@ class SpeechT5Options:
                 yield f"speaker: there is no file {path}"
 
     def downloads(self, environment: Environment) -> Iterable[str]:
-        for place in self.places():
-            yield from hub.downloads(place)
+        revisions = (self.revision, self.vocoder_revision, self.encoder_revision)
+        for place, revision in zip(self.places(), revisions, strict=True):
+            yield from hub.downloads(place, revision)
 
     def smoke(self, folder: Path) -> Self:
         """Random models of the three classes, 16 wide."""
