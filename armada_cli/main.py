@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from armada_cli.encoding import never_fail_to_encode
+from armada_cli.console import guard_streams, guarded_streams
 from armada_cli.errors import UserError
+from armada_cli.escaping import escape_line
 
 COMMANDS = {
     "run": ("armada_cli.commands.run", "Run a recipe: features, trials, report; resumes what is unfinished."),
@@ -84,20 +85,25 @@ def cli() -> None:
 def main() -> None:
     """The console script. Exit status: 0 done, 1 something in a run failed, 2 a mistake that one line explains, 130
     interrupted."""
-    never_fail_to_encode()
+    guard_streams()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status; whatever goes wrong by the user's hand is one line."""
+    with guarded_streams():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         status = _invoke(arguments)
         sys.stdout.flush()
     except UserError as error:
-        _complain(str(error) if hasattr(error, "problems") else f"armada: {error}")
+        _complain(str(error) if hasattr(error, "problems") else f"armada: {escape_line(error)}")
         return 2
     except click.ClickException as error:
-        _complain(f"armada: {_describe(error)}")
+        _complain(f"armada: {escape_line(_describe(error))}")
         return error.exit_code if error.exit_code != 1 else 2
     except (click.Abort, KeyboardInterrupt):
         _complain("armada: interrupted")
@@ -110,7 +116,7 @@ def run(arguments: list[str]) -> int:
             _abandon_output()
         if not _is_users(error):
             raise
-        _complain(f"armada: {_describe_os(error)}")
+        _complain(f"armada: {escape_line(_describe_os(error))}")
         return 2
     return status
 

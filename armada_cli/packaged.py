@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from armada_cli.console import make_text_column, show_bars
 from armada_cli.errors import UserError
 from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
 from armada_cli.weights import damage
@@ -230,13 +231,11 @@ def telling(title: str) -> Iterator[Step]:
         print(f"armada: {title}", file=sys.stderr, flush=True)
         yield lambda what, share: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TimeElapsedColumn
 
-    console = Console(file=sys.stderr)  # this stream, also while a library's own bars are redirected
-    console.print(f"armada: {title}", markup=False, highlight=False)
-    percent, text = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}")
+    percent, text = make_text_column("{task.percentage:>3.0f} %"), make_text_column("{task.description}")
     columns = (BarColumn(bar_width=24), percent, TimeElapsedColumn(), text)
-    with Progress(*columns, console=console, transient=True) as bar:
+    with show_bars(*columns, transient=True) as bar:
+        bar.console.print(f"armada: {title}")
         task = bar.add_task("", total=1.0)
         yield lambda what, share: bar.update(task, description=what, completed=share)

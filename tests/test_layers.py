@@ -25,6 +25,9 @@ LAYERS = [
         "vocabulary",
         "special_tokens",
         "devices",
+        "encoding",
+        "escaping",
+        "console",
         "launch",
         "targets",
         "run_names",
@@ -34,7 +37,7 @@ LAYERS = [
     {"training", "features", "evaluation"},
     {"methods"},
     {"builtins", "scaffold", "ensemble", "smoke", "plan", "recipe", "runs", "execution", "reporting", "conformance"},
-    {"commands", "encoding", "main", "__main__"},
+    {"commands", "main", "__main__"},
 ]
 """From the bottom up, by the first name below `armada_cli`."""
 
@@ -101,6 +104,8 @@ def test_reporting_reads_run_folders_and_never_training_code(path: Path) -> None
         "reading",
         "direction",
         "run_names",
+        "escaping",
+        "console",
     }
 
 

@@ -331,8 +331,8 @@ def test_markup_in_titles_is_text(tmp_path: Path) -> None:
     entries = trials("cola", "[bold]x|y_z[/bold] & 5%", [18.0], method_name="undistilled", id="odd")
     folder = write_run(tmp_path, entries)
     assert "[bold]x|y_z[/bold] & 5%" in report(folder, "txt", 100)
-    assert r"[bold]x\|y\_z[/bold] & 5%" in report(folder, "md")
-    assert r"[bold]x|y\_z[/bold] \& 5\%" in report(folder, "latex")
+    assert r"\[bold\]x\|y\_z\[/bold\] &amp; 5%" in report(folder, "md")
+    assert r"{[}bold]x\textbar{}y\_z{[}/bold] \& 5\%" in report(folder, "latex")
 
 
 def test_reports_are_equal_byte_for_byte_but_for_their_timings(tmp_path: Path) -> None:

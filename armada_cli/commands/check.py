@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import click
 
 from armada_cli.commands import environment_options, json_option, local_code_option, on_terminal, recipe_argument, set_option
+from armada_cli.console import print_json
 from armada_cli.contracts import Environment
+from armada_cli.escaping import escape_line
 
 LABEL = 15
 """Width of the words in front of each line of the plan."""
@@ -31,7 +32,10 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment:
 
     plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
     found = forecast(plan, environment)
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n".join(map(_fitted, _lines(found))))
+    if as_json:
+        print_json(found, indent=1)
+    else:
+        click.echo("\n".join(_fitted(escape_line(line)) for line in _lines(found)))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from armada_cli.commands import (
     require_writable,
     set_option,
 )
+from armada_cli.console import print_json
 from armada_cli.contracts import Environment
 from armada_cli.devices import check_device
 from armada_cli.errors import UserError
@@ -69,7 +69,7 @@ def list_(environment: Environment, as_json: bool) -> None:
             }
             for entry in entries
         ]
-        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        print_json(records)
         return
     from armada_cli.commands import on_terminal
     from armada_cli.commands.tables import print_table

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import Any
 
 import click
 
 from armada_cli.commands import PLURALS, KindType, json_option, load_catalog
+from armada_cli.console import print_json
 
 _HEADINGS = {"teacher": "modality", "student": "architecture", "task": "kind", "loss": "kind", "method": "trains"}
 
@@ -27,7 +27,7 @@ def command(kind: str | None, as_json: bool) -> None:
     wanted = [kind] if kind else [*PLURALS, "recipe"]
     rows = collect(wanted)
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return
     from armada_cli.commands import on_terminal
     from armada_cli.commands.tables import print_table

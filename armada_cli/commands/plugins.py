@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from armada_cli.commands import json_option, load_catalog, on_terminal
+from armada_cli.console import print_json
 from armada_cli.contracts import KINDS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def command(as_json: bool) -> None:
     for line in unknown_names(os.environ.get("ARMADA_DISABLE", ""), records):
         click.echo(f"armada: {line}", err=True)
     if as_json:
-        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        print_json(records)
         return
     from armada_cli.commands.tables import print_table
 

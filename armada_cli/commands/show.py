@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from armada_cli.commands import ComponentNameType, KindType, json_option, load_catalog, on_terminal
+from armada_cli.console import output_json, print_json
+from armada_cli.escaping import escape_line
 
 if TYPE_CHECKING:
     from armada_cli.catalog import Registered
@@ -24,11 +25,11 @@ def command(kind: str, name: str, as_json: bool) -> None:
         return
     record = describe_component(load_catalog().find(kind, name))
     if as_json:
-        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
         return
     from armada_cli.commands.tables import print_table
 
-    click.echo(f"{record['name']} ({kind}): {record['summary']}")
+    click.echo(escape_line(f"{record['name']} ({kind}): {record['summary']}"))
     print_table("", ["", ""], [[key, value] for key, value in _facts(record) if value])
     if record["options"]:
         rows = [[item["name"], item["type"], item["default"], item["meaning"]] for item in record["options"]]
@@ -97,7 +98,7 @@ def prompts_of(card: Any) -> dict[str, str]:
 def _print_prompt(name: str, text: str) -> None:
     """One prompt, its lines indented; not on a terminal, one tab-separated line with its line breaks spelt out."""
     if not on_terminal():
-        click.echo(f"prompt {name}\t{json.dumps(text, ensure_ascii=False)}")
+        click.echo(f"prompt {name}\t{output_json(text)}")
         return
     click.echo(f"Prompt {name}\n")
     click.echo("\n".join("    " + line if line else "" for line in text.splitlines()) + "\n")
@@ -157,8 +158,9 @@ def _show_recipe(name: str, as_json: bool) -> None:
     words = describe_recipe(path)
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     if as_json:
-        click.echo(json.dumps({"name": path.stem, **words, "path": str(path), "text": text}, indent=2, ensure_ascii=False))
+        print_json({"name": path.stem, **words, "path": str(path), "text": text})
         return
     if on_terminal():
-        click.echo(f"{path.stem}: {words['title'] or words['summary']}\n{path}\n")
+        click.echo(escape_line(f"{path.stem}: {words['title'] or words['summary']}"))
+        click.echo(f"{escape_line(path)}\n")
     click.echo(text.rstrip("\n"))

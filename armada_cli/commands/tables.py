@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import click
 
 from armada_cli.commands import on_terminal
+from armada_cli.console import make_console
+from armada_cli.escaping import escape_for_terminal
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = False) -> None:
@@ -21,7 +23,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
             click.echo("\t".join(" ".join(str(cell).split()) for cell in row))
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -36,6 +37,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0, style="cyan" if number == 0 else None, overflow="fold")
     for row in rows:
-        # Text, because a stranger's summary may hold what rich reads as markup
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+        # escaped here already, so that the columns are as wide as what is shown
+        table.add_row(*(Text(escape_for_terminal(str(cell))) for cell in row))
+    make_console().print(table)

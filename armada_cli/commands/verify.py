@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from armada_cli.commands import ComponentNameType, KindType, environment_options, json_option, on_terminal, set_option
+from armada_cli.console import print_json
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 
@@ -34,7 +34,7 @@ def command(
 
     report = verify(kind, name, read_options(overrides), environment=environment, tiny=not full, only=only or None)
     if as_json:
-        click.echo(json.dumps(report.as_data(), indent=2, ensure_ascii=False))
+        print_json(report.as_data())
         return 0 if report.ok else 1
     from armada_cli.commands.tables import print_table
 

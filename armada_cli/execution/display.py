@@ -6,10 +6,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from armada_cli.console import make_text_column, show_bars
+from armada_cli.escaping import escape_line
 from armada_cli.execution.pool import Event
 from armada_cli.features.progress import duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Display:
@@ -17,7 +22,7 @@ class Display:
     trials give is shown once; the report counts them."""
 
     def __init__(self, titles: Mapping[str, str], done: int) -> None:
-        self.titles = titles
+        self.titles = {trial: escape_line(title) for trial, title in titles.items()}
         self.total, self.done = len(titles), done
         self.before = done
         self.start = time.monotonic()
@@ -37,14 +42,14 @@ class Display:
     def ending(self, event: Event) -> str:
         title = self.titles.get(event.trial, event.trial)
         if event.kind == "failed":
-            return f"{title}: failed: {event.note}"
+            return f"{title}: failed: {escape_line(event.note)}"
         result: dict[str, Any] = event.result or {}
         metric = result.get("metric", "score")
         score = result.get("scores", {}).get(metric)
         lines = [f"{title}: {metric} {score:.1f}" if score is not None else f"{title}: done"]
         new = [warning for warning in result.get("warnings", []) if warning not in self.warned]
         self.warned.update(new)
-        lines += [f"  warning: {warning}" for warning in new]
+        lines += [f"  warning: {escape_line(warning)}" for warning in new]
         return "\n".join(lines)
 
     def remaining(self) -> str:
@@ -66,23 +71,14 @@ class Display:
 class LiveDisplay(Display):
     """The same with moving bars, through rich."""
 
-    def __init__(self, titles: Mapping[str, str], done: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
+    def __init__(self, titles: Mapping[str, str], done: int, progress: Progress) -> None:
         super().__init__(titles, done)
-        columns = (
-            TextColumn("{task.description}", justify="left"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
-        )
-        self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.progress = progress
         self.whole = self.progress.add_task("trials", total=self.total, completed=done, note="")
         self.bars: dict[int, Any] = {}
 
     def line(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False)
+        self.progress.console.print(text)
 
     def update(self, event: Event) -> None:
         self.progress.update(self.whole, completed=self.done + sum(self.part.values()), note=self.remaining())
@@ -96,7 +92,7 @@ class LiveDisplay(Display):
             self.progress.reset(bar, total=None, description=title, note="loading")
         elif event.kind == "moved":
             total = event.total if event.stage in ("training", "evaluation") else None
-            note = f"{event.stage} {event.note}".strip()
+            note = escape_line(f"{event.stage} {event.note}")
             self.progress.update(bar, description=title, total=total, completed=event.done, note=note)
         else:
             self.progress.update(bar, description="", note="", completed=0, total=None)
@@ -108,6 +104,13 @@ def show(titles: Mapping[str, str], done: int) -> Iterator[Display]:
     if not sys.stderr.isatty():
         yield Display(titles, done)
         return
-    live = LiveDisplay(titles, done)
-    with live.progress:
-        yield live
+    from rich.progress import BarColumn, MofNCompleteColumn
+
+    columns = (
+        make_text_column("{task.description}", justify="left"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        make_text_column("{task.fields[note]}", style="dim"),
+    )
+    with show_bars(*columns, transient=True) as progress:
+        yield LiveDisplay(titles, done, progress)

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from armada_cli.console import guard_streams
 from armada_cli.contracts import Environment
 
 SECONDS_TO_STOP = 60.0
@@ -235,6 +236,7 @@ def environment_from(settings: Mapping[str, Any]) -> Environment:
 def serve(connection: Connection, settings: Mapping[str, Any], parent: int) -> None:
     """A worker's life: receive a spec, run it, send what happens; until the pipe closes."""
     _die_with(parent)
+    guard_streams()  # what the parent set for its own streams, a new process does not inherit
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and sends SIGTERM
     asked = False
 

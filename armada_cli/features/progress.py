@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from armada_cli.console import make_text_column, show_bars
+from armada_cli.escaping import escape_line
 from armada_cli.launch import read_launch
 
 LINE_SECONDS = 5.0
@@ -41,6 +43,7 @@ class Lines(Progress):
 @contextlib.contextmanager
 def show_progress(title: str, total: int, *, enabled: bool = True) -> Iterator[Progress]:
     """Progress on standard error, shown by the first process alone when several share the work."""
+    title = escape_line(title)
     if not enabled or not read_launch().leads:
         yield Progress()
     elif not sys.stderr.isatty():
@@ -53,16 +56,15 @@ def show_progress(title: str, total: int, *, enabled: bool = True) -> Iterator[P
 @contextlib.contextmanager
 def _bar(title: str, total: int) -> Iterator[Progress]:
     from rich import progress as rich_progress
-    from rich.console import Console
 
     columns = (
-        rich_progress.TextColumn("{task.description}"),
+        make_text_column("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
-        rich_progress.TextColumn("{task.fields[rate]}"),
-        rich_progress.TextColumn("{task.fields[rest]}"),
+        make_text_column("{task.fields[rate]}"),
+        make_text_column("{task.fields[rest]}"),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as display:
+    with show_bars(*columns) as display:
         task = display.add_task(title, total=total, rate="", rest="")
 
         class Bar(Progress):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from armada_cli.errors import UserError
+from armada_cli.escaping import escape_line
 from armada_cli.recipe.document import Place
 
 
@@ -32,7 +33,7 @@ class Problem:
         text = f"{place}: {self.message}"
         if self.snippet:
             text += f": '{self.snippet}'"
-        return f"{text}. {self.suggestion}" if self.suggestion else text
+        return escape_line(f"{text}. {self.suggestion}" if self.suggestion else text)
 
 
 class RecipeErrors(UserError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.errors import UserError
+from armada_cli.escaping import escape_line
 from armada_cli.reading import load_json
 from armada_cli.run_names import refuse_folder_name
 
@@ -119,6 +121,23 @@ def read_run(folder: Path) -> Run:
         provenance=provenance,
         stages=tuple(stage for stage in stages if isinstance(stage, dict)),
     )
+
+
+def escape_run(run: Run) -> Run:
+    """The run with each of its texts on one line and its control characters written out: for every form but JSON."""
+    return dataclasses.replace(run, **{item.name: _escaped(getattr(run, item.name)) for item in dataclasses.fields(run)})
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape_line(value)
+    if isinstance(value, Mapping):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_escaped(item) for item in value)
+    if isinstance(value, Trial):
+        return Trial(**{item.name: _escaped(getattr(value, item.name)) for item in dataclasses.fields(value)})
+    return value
 
 
 def _rows(limit: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:

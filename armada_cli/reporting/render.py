@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.text import Text
 
+from armada_cli.escaping import dump_json, escape_for_csv, escape_for_latex, escape_for_markdown
 from armada_cli.reporting import tables as made
 from armada_cli.reporting.folder import Run
 from armada_cli.reporting.tables import MEAN, Group, Line, Section, Table
@@ -306,16 +307,16 @@ def _mappings(value: object) -> list[Mapping[str, Any]]:
 
 def markdown(run: Run, groups: Sequence[Group]) -> str:
     """The report as Markdown; the best mean of a column is bold."""
-    lines = [f"# {_md(run.title or run.name)}", ""]
+    lines = [f"# {escape_for_markdown(run.title or run.name)}", ""]
     if run.summary:
-        lines += [_md(run.summary), ""]
-    lines += [_md(_state(run)), ""]
+        lines += [escape_for_markdown(run.summary), ""]
+    lines += [escape_for_markdown(_state(run)), ""]
     if run.smoke:
         lines += [f"> **{SMOKE}**", ""]
     for group in groups:
         for table in made.tables(group):
-            lines += [f"## {_md(table.title)}", "", *_md_table(table)]
-            lines += [piece for note in table.notes for piece in (_md(note), "")]
+            lines += [f"## {escape_for_markdown(table.title)}", "", *_md_table(table)]
+            lines += [piece for note in table.notes for piece in (escape_for_markdown(note), "")]
     for title, entries in (
         ("How to read the differences", made.reading_notes(groups)),
         ("Trials without a score", made.missing_lines(run)),
@@ -325,30 +326,26 @@ def markdown(run: Run, groups: Sequence[Group]) -> str:
         ("Timings", timing_lines(run)),
     ):
         if entries:
-            lines += [f"## {title}", "", *(f"- {_md(entry.strip())}" for entry in entries), ""]
+            lines += [f"## {title}", "", *(f"- {escape_for_markdown(entry.strip())}" for entry in entries), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def _md_table(table: Table) -> list[str]:
     if not table.heads:
         return []
-    lines = [f"| {table.corner} | " + " | ".join(f"{_md(task)}<br>{_md(metric)}" for task, metric in table.heads) + " |"]
+    heads = ["<br>".join(map(escape_for_markdown, head)) for head in table.heads]
+    lines = [f"| {' | '.join([escape_for_markdown(table.corner), *heads])} |"]
     lines.append("| --- |" + " --- |" * len(table.heads))
     for section in table.sections:
         if section.title:
-            lines.append(f"| *{_md(section.title)}* |" + "  |" * len(table.heads))
+            lines.append(f"| *{escape_for_markdown(section.title)}* |" + "  |" * len(table.heads))
         for line in section.lines:
             cells = []
             for place, cell in enumerate(line.cells):
-                first, *rest = (_md(piece) for piece in cell.split("\n"))
+                first, *rest = (escape_for_markdown(piece) for piece in cell.split("\n"))
                 cells.append("<br>".join([f"**{first}**" if place in line.best else first, *rest]))
-            lines.append(f"| {_md(line.label)} | " + " | ".join(cells) + " |")
+            lines.append(f"| {escape_for_markdown(line.label)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
-
-
-def _md(text: str) -> str:
-    """Text that Markdown must not take for markup."""
-    return re.sub(r"([\\`*_|<>#])", r"\\\1", text)
 
 
 # --------------------------------------------------------------------------------------------------------------- LaTeX
@@ -367,42 +364,25 @@ def latex(run: Run, groups: Sequence[Group]) -> str:
 def _latex_table(table: Table) -> str:
     count = len(table.heads) + 1
     lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'l' * len(table.heads)}}}", r"\toprule"]
-    lines.append(" & ".join([table.corner, *(_tex(task) for task, _ in table.heads)]) + r" \\")
-    lines.append(" & ".join(["", *(_tex(metric) for _, metric in table.heads)]) + r" \\")
+    lines.append(" & ".join([escape_for_latex(table.corner), *(escape_for_latex(task) for task, _ in table.heads)]) + r" \\")
+    lines.append(" & ".join(["", *(escape_for_latex(metric) for _, metric in table.heads)]) + r" \\")
     for section in table.sections:
         lines.append(r"\midrule")
         if section.title:
-            lines.append(rf"\multicolumn{{{count}}}{{l}}{{\textit{{{_tex(section.title)}}}}} \\")
+            lines.append(rf"\multicolumn{{{count}}}{{l}}{{\textit{{{escape_for_latex(section.title)}}}}} \\")
         for line in section.lines:
             cells = []
             for place, cell in enumerate(line.cells):
-                first, *rest = (_tex(piece) for piece in cell.split("\n"))
+                first, *rest = (escape_for_latex(piece) for piece in cell.split("\n"))
                 cells.append("; ".join([rf"\textbf{{{first}}}" if place in line.best else first, *rest]))
-            lines.append(" & ".join([_tex(line.label), *cells]) + r" \\")
+            lines.append(" & ".join([escape_for_latex(line.label), *cells]) + r" \\")
     lines += [
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\caption{{{_tex(' '.join([table.title + '.', *table.notes]))}}}",
+        rf"\caption{{{escape_for_latex(' '.join([table.title + '.', *table.notes]))}}}",
         r"\end{table}",
     ]
     return "\n".join(lines)
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "–": "--",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in text)
 
 
 # ------------------------------------------------------------------------------------------------------- machine forms
@@ -487,8 +467,8 @@ def _plain_group(group: Group) -> dict[str, Any]:
     }
 
 
-def as_json(run: Run, groups: Sequence[Group]) -> str:
-    return json.dumps(plain(run, groups), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def as_json(run: Run, groups: Sequence[Group], encoding: str | None = "utf-8") -> str:
+    return dump_json(plain(run, groups), indent=2, encoding=encoding) + "\n"
 
 
 CSV_FIELDS = (
@@ -504,7 +484,7 @@ def as_csv(run: Run, groups: Sequence[Group]) -> str:
     writer = csv.DictWriter(stream, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for group in groups:
-        writer.writerows(_csv_rows(group))
+        writer.writerows({field: escape_for_csv(cell) for field, cell in row.items()} for row in _csv_rows(group))
     return stream.getvalue()
 
 
