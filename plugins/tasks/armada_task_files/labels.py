@@ -29,6 +29,7 @@ class Labels:
     Attributes:
         names: classification, multi-label: the classes; as the option `classes` orders them, else sorted (whole numbers by
             size). Regression: the name of the label column.
+        numbers: the training table's targets as `Split` has them.
         notes: lines that the user should see.
 
     Raises:
@@ -43,12 +44,14 @@ class Labels:
         if options.target == "regression":
             self.names: tuple[str, ...] = (options.label,)
             self._refuse_one_number(targets)
+            self.numbers = list(targets)
             return
         if options.target == "multilabel":
             self.width = multihot.width(targets)
         if self.width is not None:
             self.names = self._positions(self.width)
-            self._refuse_same(self.numbered(table, targets))
+            self.numbers = self.numbered(table, targets)
+            self._refuse_same(self.numbers)
             return
         counts = Counter(name for target in targets for name in _names(target))
         self.spellings = Spellings(counts, options.classes)
@@ -56,7 +59,7 @@ class Labels:
         self.names = options.classes or tuple(sorted(meant, key=_label_order(meant)))
         note = self.spellings.note(self.where)
         self.notes += [note] if note else []
-        numbers = self.numbered(table, targets)
+        self.numbers = numbers = self.numbered(table, targets)
         if options.target == "multilabel":
             self._look_for_separator(table, targets)
             self._refuse_same(numbers)

@@ -38,6 +38,9 @@ HEAD = 1 << 20
 EXCEL_LINE = re.compile(r'(")?sep=(?P<delimiter>[^\r\n])(?(1)")[ \t]*(?:\r\n|\r|\n)', re.IGNORECASE)
 """A first line that tells Excel the delimiter; it is not part of CSV, and not the header."""
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, or a byte that could not be decoded."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -245,7 +248,8 @@ def _refuse_undecoded(table: Table, form: Format) -> None:
 def _surrogate(text: Any) -> int | None:
     if not isinstance(text, str) or text.isascii():
         return None
-    return next((ord(character) for character in text if 0xD800 <= ord(character) <= 0xDFFF), None)
+    half = SURROGATE.search(text)
+    return ord(half[0]) if half else None
 
 
 # -------------------------------------------------------------------------------------------------------------- columns

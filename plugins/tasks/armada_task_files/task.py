@@ -70,7 +70,7 @@ class Files(Task):
         self._labels = labels.names
         self.notes += labels.notes
         self._note_missing(table, texts)
-        training = Split(texts, labels.numbered(table, targets), [" ".join(text) for text in texts])
+        training = Split(texts, labels.numbers, [" ".join(text) for text in texts])
         if options.validation is None:
             held_out = _held_out(table, training, options)
             kept = [row for row in range(len(training)) if row not in held_out]
@@ -110,13 +110,22 @@ def _cells(table: Table, options: FilesOptions) -> tuple[list[tuple[str, ...]], 
     faults = table.faults()
     columns = [name for name in (options.text, options.text2) if name is not None]
     texts, targets = [], []
+    # A column has few different cells, and reading a list in a text costs as much as all else about a row.
+    known: dict[str, tuple[Any, Fault | None]] = {}
     for row, number in enumerate(table.numbers):
         fault = None
         text = []
         for name in columns:
             fault = fault or _text_fault(name, table.columns[name][row])
             text.append(table.columns[name][row])
-        target, label_fault = read_target(options, table.columns[options.label][row])
+        cell = table.columns[options.label][row]
+        if not isinstance(cell, str):
+            target, label_fault = read_target(options, cell)
+        else:
+            read_cell = known.get(cell)
+            if read_cell is None:
+                read_cell = known[cell] = read_target(options, cell)
+            target, label_fault = read_cell
         fault = fault or label_fault
         if fault:
             faults.add(number, *fault)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import MissingPackage, UserError
-from armada_cli.reading import load_json, parse_json
+from armada_cli.data import encoding_fault
+from armada_cli.reading import parse_json, read_bytes
 
 GENRES = (
     "Drama", "Comedy", "Romance", "Thriller", "Crime", "Action", "Adventure", "Horror", "Documentary", "Mystery", "Sci-Fi",
@@ -203,10 +204,16 @@ def _visible(text: str) -> bool:
 
 def _json(path: Path) -> Any:
     try:
-        return load_json(path)
+        content = read_bytes(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", AGAIN) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
+    if fault := encoding_fault(content):
+        raise UserError(f"{path}: {fault[0]}", f"{fault[1]}, or unpack the release again")
+    try:
+        return parse_json(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte 0x{content[error.start]:02x} at {error.start} is not UTF-8", AGAIN) from None
     except ValueError:
         raise UserError(f"{path}: no JSON", AGAIN) from None

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from armada_cli import Environment, MissingPackage, Split, Task, UserError
+from armada_cli.data import encoding_fault
 from armada_cli.evaluation import metrics
+from armada_cli.reading import read_bytes
 from armada_task_tweets.options import TweetsOptions
 
 CLASSES = ("negative", "neutral", "positive")
@@ -141,10 +143,12 @@ def words(text: str) -> str:
 
 def _rows(path: Path) -> list[tuple[str, float | None, str]]:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "Check `corpus`") from None
-    text = content.decode("utf-8", errors="replace")  # the file mixes encodings
+    if fault := encoding_fault(content):
+        raise UserError(f"{path}:1: {fault[0]}", fault[1])
+    text = content.decode("utf-8-sig", errors="replace")  # the file mixes encodings
     reader = csv.reader(io.StringIO(text, newline=""))
     return list(_fields(reader, path))
 
