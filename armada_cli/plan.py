@@ -24,6 +24,9 @@ from armada_cli.recipe.model import Choice, Recipe
 from armada_cli.recipe.nested import read_nested
 from armada_cli.settings import Features, Train
 
+MAX_TRIALS = 10_000
+"""Of one recipe. Its lists are multiplied with each other, and five short ones make a thousand million."""
+
 EVALUATED = "evaluated"
 """The role of the trial whose student a trial scores on another task, without training it."""
 
@@ -118,6 +121,7 @@ class Plan:
     trials: list[Trial] = field(default_factory=list)
     dependencies: list[Trial] = field(default_factory=list)
     feature_jobs: dict[str, FeatureJob] = field(default_factory=dict)
+    _depended: set[str] = field(default_factory=set, repr=False)
     _members: dict[int, tuple[Choice, tuple[Choice, ...]]] = field(default_factory=dict, repr=False)
     _identities: dict[tuple[int, bool, bool], tuple[Choice, dict[str, Any]]] = field(default_factory=dict, repr=False)
 
@@ -173,8 +177,9 @@ def make_plan(recipe: Recipe, environment: Environment, resize: Callable[[Choice
             trained on); those of the recipe itself are the caller's to change.
 
     Raises:
-        UserError: a method asks for a trial that cannot be built, or the recipe plans none at all.
+        UserError: a method asks for a trial that cannot be built, or the recipe plans none at all, or more than `MAX_TRIALS`.
     """
+    _check_count(recipe)
     plan = Plan(recipe, resize, environment)
     known: dict[str, Trial] = {}
     for student in recipe.students:
@@ -195,6 +200,17 @@ def make_plan(recipe: Recipe, environment: Environment, resize: Callable[[Choice
     first = {trial_id for trial in plan.trials for trial_id in trial.depends.values()}
     plan.trials.sort(key=lambda trial: trial.id not in first)
     return plan
+
+
+def _check_count(recipe: Recipe) -> None:
+    """Counts before anything is unfolded."""
+    rows = sum(len(recipe.teachers) if method.needs_teacher else 1 for method in recipe.methods)
+    count = len(recipe.students) * len(recipe.tasks) * rows * len(recipe.seeds)
+    if count > MAX_TRIALS:
+        parts = {"students": recipe.students, "teachers": recipe.teachers, "tasks": recipe.tasks, "methods": recipe.methods}
+        sizes = ", ".join(f"{len(items)} {name}" for name, items in (parts | {"seeds": recipe.seeds}).items() if len(items) > 1)
+        hint = f"Shorten the longest of its lists and grids ({sizes}), or make several recipes of it"
+        raise UserError(f"{recipe.path}: it asks for {count} trials, and {MAX_TRIALS} are the most", hint)
 
 
 def manifold_loss(method: Choice, environment: Environment) -> Choice | None:
@@ -375,7 +391,8 @@ def _trained_on(plan: Plan, task: Choice, environment: Environment) -> Choice:
 
 
 def _depend(plan: Plan, trial: Trial) -> None:
-    if trial.id not in {other.id for other in plan.dependencies}:
+    if trial.id not in plan._depended:
+        plan._depended.add(trial.id)
         plan.dependencies.append(trial)
 
 

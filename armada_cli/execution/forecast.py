@@ -26,7 +26,8 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
     recipe, runs = plan.recipe, Runs(environment.runs)
     everything = plan.everything
     done = [trial for trial in everything if runs.result(trial.id) is not None]
-    begun = [t for t in everything if t not in done and any((runs.trial(t.id) / "checkpoint").glob("step-*"))]
+    finished = {trial.id for trial in done}
+    begun = [t for t in everything if t.id not in finished and any((runs.trial(t.id) / "checkpoint").glob("step-*"))]
     choices = plan.choices
     return {
         "recipe": recipe.name,

@@ -68,12 +68,19 @@ def read_components(node: Node | None, kind: str, label: str, context: Context) 
     entries = node.items if isinstance(node, Items) else (node,)
     if several and not entries:
         context.problems.add(node.place, f"{label} is an empty list", f"Name at least one {kind}")
+    if len(entries) > MAX_CHOICES:
+        context.problems.add(node.place, f"{label} is a list of {len(entries)}", f"Keep it to {MAX_CHOICES}")
+        return [], []
     points: list[Point] = []
     resolved: list[Any] = []
     for number, entry in enumerate(entries):
         found, as_data = _read_entry(entry, kind, f"{label}.{number}" if several else label, context)
         points += found
         resolved.append(as_data)
+        if len(points) > MAX_CHOICES:
+            message = f"{label} is more than {MAX_CHOICES} points, with all grids"
+            context.problems.add(node.place, message, "Make several recipes of it")
+            return [], []
     return _distinct(points, kind, context.problems), resolved
 
 

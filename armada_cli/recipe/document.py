@@ -17,18 +17,30 @@ import yaml
 
 from armada_cli.data import encoding_fault
 
-MAX_VALUES = 100_000
-"""Aliases of aliases grow exponentially; a tree of more values than this is an attack or an accident."""
+MAX_VALUES = 5_000
+"""Of a whole recipe, keys not counted. Aliases of aliases grow exponentially."""
+
+MAX_DEPTH = 20
+"""Lists and mappings inside each other. A recipe needs four, a component that names others a few more."""
+
+MAX_TEXT = 20_000
+"""Characters of one value."""
+
+MAX_DIGITS = 300
+"""Characters of a number. Beyond some thousands, Python refuses to read or to write it."""
 
 _PLAIN = "armada:plain"
 _QUOTED = "tag:yaml.org,2002:str"
 _STRUCTURE = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
+_LARGEST = 2**63
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _LEADING_ZERO = re.compile(r"([-+]?)0+([0-9]+)")
 _UNDERSCORES = re.compile(r"[-+]?[0-9]+(_[0-9]+)+")
-_RADIX = re.compile(r"[-+]?0([xX][0-9a-fA-F_]+|o[0-7_]+|b[01_]+)")
+_RADIX = re.compile(r"[-+]?0([xX]_*[0-9a-fA-F][0-9a-fA-F_]*|o_*[0-7][0-7_]*|b_*[01][01_]*)")
+_LIKE_A_NUMBER = re.compile(r"[-+]?(0[xXob][0-9a-fA-F_]+|\.?[0-9][0-9_.]*([eE][-+]?[0-9_]+)?)")
+_FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -134,13 +146,47 @@ class Source:
 
 def shorten(text: str, limit: int = 60) -> str:
     """On one line, control characters made visible, cut to `limit` characters."""
-    line = " ".join(text.split())
+    line = " ".join(text[: 20 * limit].split())
     line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return line if len(line) <= limit and len(text) <= 20 * limit else line[: limit - 1] + "…"
+
+
+_TOO_DEEP = (f"lists and mappings are nested more than {MAX_DEPTH} deep", "A recipe needs four levels")
+
+
+class _TooLarge(Exception):
+    """Raised at the node that is one too many, or one too deep."""
+
+    def __init__(self, mark: yaml.Mark, what: str, hint: str) -> None:
+        self.mark = mark
+        super().__init__(what, hint)
 
 
 class _Composer(yaml.SafeLoader):
-    """Composes nodes without guessing at scalars: a plain one and a quoted one are told apart, nothing else."""
+    """Composes nodes without guessing at scalars: a plain one and a quoted one are told apart, nothing else. Depth and count
+    are limited here, where PyYAML calls itself for each level."""
+
+    def __init__(self, text: str) -> None:
+        self.depth = self.count = 0
+        super().__init__(text)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        self.count += 1
+        if self.depth > MAX_DEPTH + 1:  # the innermost value is no level of its own
+            raise _TooLarge(self.peek_event().start_mark, *_TOO_DEEP)
+        if self.count > 2 * MAX_VALUES:  # keys are nodes too
+            what = f"the recipe holds more than {MAX_VALUES} values"
+            raise _TooLarge(self.peek_event().start_mark, what, "Make several recipes of it")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        # The scanner looks a thousand characters ahead, and at each goes through all the brackets that are open.
+        if self.flow_level >= MAX_DEPTH:
+            raise _TooLarge(self.get_mark(), *_TOO_DEEP)
+        super().fetch_flow_collection_start(token)
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is yaml.ScalarNode:
@@ -169,8 +215,11 @@ def parse(source: Source, report: Report) -> Node | None:
         return _Builder(source, report).build(root)
     except yaml.MarkedYAMLError as error:
         _report_syntax(source, error, report)
-    except RecursionError:
-        report(source.place(0, 0, ""), "it is nested too deeply", "A recipe needs four levels at most")
+    except _TooLarge as error:
+        report(source.place(error.mark.line, error.mark.column, ""), *error.args)
+    except (ValueError, OverflowError):  # of a character or a version that has no number, which PyYAML does not expect
+        mark = composer.get_mark()
+        report(source.place(mark.line, mark.column, ""), "not YAML: an escape or a version that does not exist", "Remove it")
     finally:
         composer.dispose()
     return None
@@ -212,7 +261,7 @@ class _Builder:
         place = self.place(node)
         self.count += 1
         if self.count == MAX_VALUES:
-            self.report(place, f"aliases unfold into more than {MAX_VALUES} values", "Write the values out")
+            self.report(place, f"the recipe holds more than {MAX_VALUES} values, those of its aliases included", "Write less")
         if self.count >= MAX_VALUES:
             return Scalar(INVALID, place)
         if id(node) in self.open:
@@ -233,6 +282,12 @@ class _Builder:
             self.open.discard(id(node))
 
     def scalar(self, node: yaml.ScalarNode, place: Place) -> Scalar:
+        if len(node.value) > MAX_TEXT:
+            self.report(place, f"a value of {len(node.value)} characters", f"Keep it below {MAX_TEXT}")
+            return Scalar(INVALID, place)
+        if fault := _FORBIDDEN.search(node.value):
+            self.report(place, f"a character that no text may hold, {fault[0]!r}", "Remove it")
+            return Scalar(INVALID, place)
         if node.tag == _QUOTED:
             return Scalar(node.value, place)
         try:
@@ -290,8 +345,12 @@ def plain_scalar(text: str) -> Any:
         return True
     if text in ("false", "False", "FALSE"):
         return False
+    if len(text) > MAX_DIGITS:
+        if _LIKE_A_NUMBER.fullmatch(text):
+            raise ValueError("the number is too large", "Write a smaller one, or put it in quotes")
+        return text
     if _INTEGER.fullmatch(text):
-        if len(text) > 300:
+        if abs(int(text)) >= _LARGEST:
             raise ValueError("the number is too large", "Write a smaller one, or put it in quotes")
         return int(text)
     if match := _LEADING_ZERO.fullmatch(text):

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from armada_cli.catalog import did_you_mean
 from armada_cli.errors import UserError
 from armada_cli.files import expand
-from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, decode, parse
-from armada_cli.recipe.problems import Problems
+from armada_cli.reading import open_file
+from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, decode, parse, shorten
+from armada_cli.recipe.problems import Problems, RecipeErrors
 from armada_cli.recipe.shipped import SUFFIXES, shipped_recipes
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
+MAX_CHAIN = 10
+"""Recipes that extend each other, one the next."""
+
+MAX_PARTS = 10
+"""Words between the points of an override's key."""
+
+_INDEX = re.compile(r"[0-9]{1,6}")
+
 COMPONENT_KEYS = ("student", "teacher", "tasks", "methods")
 
 
@@ -28,12 +38,12 @@ def read_file(path: Path, problems: Problems) -> tuple[str, Table | None]:
 def _read(path: Path, problems: Problems, chain: tuple[Path, ...]) -> tuple[str, Table | None]:
     file = _shown(path)
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}", "Check its permissions") from error
     if len(data) > MAX_BYTES:
-        raise UserError(f"{file} is larger than a megabyte", "Is it a recipe?")
+        raise UserError(f"{file} is larger than {MAX_BYTES >> 10} kB", "Is it a recipe?")
     source = decode(data, file, path.absolute().parent, problems.add)
     root = parse(source, problems.add) if source else None
     if source is None or root is None:
@@ -74,8 +84,13 @@ def _base(entry: Entry, path: Path, problems: Problems, chain: tuple[Path, ...])
         circle = " -> ".join(_shown(step) for step in (*chain[chain.index(base.resolve()) :], base))
         problems.add(entry.node.place, f"recipes extend each other in a circle, {circle}", "Remove one `extends`")
         return None
+    if len(chain) >= MAX_CHAIN:
+        problems.add(entry.node.place, f"more than {MAX_CHAIN} recipes extend each other, one the next", "Copy the first one")
+        return None
     try:
         _, under = _read(base, problems, chain)
+    except RecipeErrors:
+        raise
     except UserError as error:
         problems.add(entry.node.place, error.what, error.hint)
         return None
@@ -83,9 +98,12 @@ def _base(entry: Entry, path: Path, problems: Problems, chain: tuple[Path, ...])
 
 
 def _find_base(name: str, folder: Path) -> Path | None:
-    path = folder / expand(name)
-    if path.is_file():
-        return path
+    try:
+        path = folder / expand(name)
+        if path.is_file():
+            return path
+    except (OSError, ValueError, UserError):  # too long for a name, or the home folder of nobody
+        return None
     return shipped_recipes().get(name) or shipped_recipes().get(Path(name).stem if Path(name).name == name else "")
 
 
@@ -124,12 +142,15 @@ def _renames(under: Table, over: Table) -> bool:
 def apply_overrides(root: Table, overrides: Sequence[str], problems: Problems) -> Table:
     """Each ``key.path=value`` in turn; the value is read as YAML, paths in it are relative to the working directory."""
     for override in overrides:
-        label = f"--set {override}"
+        label = f"--set {shorten(override, 120)}"
         here = Place(label, 0, 0, "", Path.cwd())
         key, sign, text = override.partition("=")
-        parts = [part.strip() for part in key.split(".")]
+        parts = [part.strip() for part in key.split(".", MAX_PARTS)]
         if not sign or not all(parts):
             problems.add(here, "an override is KEY=VALUE", "For example --set train.epochs=1")
+            continue
+        if len(parts) > MAX_PARTS:
+            problems.add(here, f"an override's key has at most {MAX_PARTS} parts", "For example --set train.epochs=1")
             continue
         if parts[0] == "extends":
             problems.add(here, "extends cannot be overridden", "Copy the recipe, and extend the other one")
@@ -144,18 +165,19 @@ def apply_overrides(root: Table, overrides: Sequence[str], problems: Problems) -
 def _assign(node: Node | None, parts: list[str], depth: int, value: Node, label: str, problems: Problems) -> Node:
     if depth == len(parts):
         return value
-    part, path = parts[depth], ".".join(parts[:depth])
-    here = Place(label, 0, 0, part, Path.cwd())
+    part, path = parts[depth], shorten(".".join(parts[:depth]))
+    here = Place(label, 0, 0, shorten(part), Path.cwd())
+    is_index = _INDEX.fullmatch(part) is not None
     if node is None or (isinstance(node, Scalar) and node.value is None):
         node = Table({}, here)
-    if isinstance(node, Scalar) and isinstance(node.value, str) and _is_component(parts[:depth]) and not part.isdigit():
+    if isinstance(node, Scalar) and isinstance(node.value, str) and _is_component(parts[:depth]) and not is_index:
         # the short form, about to get its first option
         node = Table({"name": Entry(node.place, node)}, node.place)
-    if part.isdigit() and depth == 1 and parts[0] in COMPONENT_KEYS and not isinstance(node, Items):
+    if is_index and depth == 1 and parts[0] in COMPONENT_KEYS and not isinstance(node, Items):
         node = Items((node,), node.place)
     if isinstance(node, Items):
-        if not part.isdigit():
-            problems.add(here, f"{path} is a list", f"Name one of its entries by number, as in {path}.0.{part}")
+        if not is_index:
+            problems.add(here, f"{path} is a list", f"Name one of its entries by number, as in {path}.0.{shorten(part)}")
             return node
         index = int(part)
         if index >= len(node.items):
@@ -175,4 +197,4 @@ def _assign(node: Node | None, parts: list[str], depth: int, value: Node, label:
 def _is_component(parts: list[str]) -> bool:
     if len(parts) == 1:
         return parts[0] in COMPONENT_KEYS
-    return len(parts) == 2 and parts[0] in COMPONENT_KEYS and parts[1].isdigit()
+    return len(parts) == 2 and parts[0] in COMPONENT_KEYS and _INDEX.fullmatch(parts[1]) is not None

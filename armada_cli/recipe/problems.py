@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
-from armada_cli.recipe.document import Place
+from armada_cli.recipe.document import Place, shorten
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,31 @@ class Problem:
         return escape_line(f"{text}. {self.suggestion}" if self.suggestion else text)
 
 
-class RecipeErrors(UserError):
-    """All problems of a recipe; one line each, and a last line that counts them."""
+MAX_PROBLEMS = 100
+"""Where the reading of a recipe stops: nobody reads more, and a hostile recipe has as many as it likes."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+MAX_REPORTS = 1_000
+"""Problems reported, the same one every time it is met."""
+
+
+LONGEST_SNIPPET = 120
+LONGEST_MESSAGE = 600
+"""Characters."""
+
+
+class RecipeErrors(UserError):
+    """All problems of a recipe; one line each, and a last line that counts them.
+
+    Args:
+        more: whether the reading stopped before the end.
+    """
+
+    def __init__(self, problems: Sequence[Problem], *, more: bool = False) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
         lines = [str(problem) for problem in self.problems]
-        super().__init__("\n".join([*lines, f"{count} problem" + ("" if count == 1 else "s")]))
+        end = f"{count} problem" + ("" if count == 1 else "s") + (", and the recipe was not read further" if more else "")
+        super().__init__("\n".join([*lines, end]))
 
 
 class Problems:
@@ -51,12 +68,23 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
+        self.reports = 0
 
     def add(self, place: Place, message: str, suggestion: str = "", *, snippet: str | None = None) -> None:
-        text = place.text if snippet is None else snippet
-        problem = Problem(place.file, place.line, place.column, message, text, suggestion)
+        """Note one problem, once.
+
+        Raises:
+            RecipeErrors: there are so many that reading on is of no use.
+        """
+        text = place.text if snippet is None else shorten(snippet, LONGEST_SNIPPET)
+        # plugins quote what they were given in what they say
+        words = shorten(message, LONGEST_MESSAGE), text, shorten(suggestion, LONGEST_MESSAGE)
+        problem = Problem(place.file, place.line, place.column, *words)
         if problem not in self.found:
             self.found.append(problem)
+        self.reports += 1
+        if len(self.found) >= MAX_PROBLEMS or self.reports >= MAX_REPORTS:
+            raise RecipeErrors(self._in_order(), more=True)
 
     def __bool__(self) -> bool:
         return bool(self.found)
@@ -64,7 +92,8 @@ class Problems:
     def raise_if_any(self) -> None:
         """Raises: RecipeErrors, in the order of files and lines, overrides last."""
         if self.found:
-            files = list(dict.fromkeys(problem.file for problem in self.found))
-            raise RecipeErrors(
-                sorted(self.found, key=lambda item: (not item.line, files.index(item.file), item.line, item.column))
-            )
+            raise RecipeErrors(self._in_order())
+
+    def _in_order(self) -> list[Problem]:
+        files = list(dict.fromkeys(problem.file for problem in self.found))
+        return sorted(self.found, key=lambda item: (not item.line, files.index(item.file), item.line, item.column))
