@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -52,6 +53,33 @@ def test_grids_stay_whole_and_overrides_count(tmp_path: Path) -> None:
     )
     assert done.status == 0, done.err
     assert "4 trials (4 done)" in done.out
+
+
+def test_rated_sentences_are_learnt_as_numbers_and_as_two_classes_without_their_archive(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tasks = "tasks=[{name: ratings-offline, source: news}, {name: ratings-offline, labels: sign}]"
+    changes = [tasks, "methods=[undistilled]", "teacher=null"]
+    overrides = [word for change in changes for word in ("--set", change)]
+    done = armada("run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0", *overrides)
+    assert done.status == 0, done.err
+    assert "2 trials (2 done)" in done.out
+    assert re.search(r"Pear +Acc", done.out)
+    assert "ratings-offline source=news 12 / 4; ratings-offline labels=sign 12 / 4" in " ".join(done.out.split())
+
+
+def test_what_is_still_to_be_fetched_stops_no_smoke_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A component whose weights or rows are not on this machine is made tiny like any other: with nothing installed, nothing in
+    the caches and no mirror, its options are no mistake."""
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    complaints = {}
+    for kind in ("student", "teacher", "task"):
+        for registered in catalog.current().components(kind):
+            options = registered.component.options
+            if all(field.default is not dataclasses.MISSING for field in dataclasses.fields(options)):
+                complaints[f"{kind} {registered.name}"] = list(getattr(options(), "problems", lambda _: [])(Environment()))
+    assert len(complaints) > 35
+    assert {name: lines for name, lines in complaints.items() if lines} == {}
 
 
 def estimated(recipe: str, *overrides: str, data: Path | None = None) -> dict:

@@ -60,6 +60,19 @@ def test_a_missing_archive_names_the_command(tmp_path: Path) -> None:
     assert f"pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 -d {tmp_path}" in line
 
 
+def test_an_archive_that_nobody_named_is_still_to_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place, options = tmp_path / "armada" / "sources", RatingsOptions()
+    assert list(options.problems(Environment())) == []
+    (line,) = options.downloads(Environment())
+    assert f"pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 -d {place}" in line
+    with pytest.raises(UserError, match=r"cannot be read .*pip download .*vaderSentiment==3\.3\.2"):
+        Ratings(options, Environment()).split("train")
+    place.mkdir(parents=True)
+    (place / archive.ARCHIVE).write_bytes(b"there")
+    assert list(options.downloads(Environment())) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", samples.pack({"a": b"b"}), samples.pack({f"v/{archive.INNER}": b"x"})])
 def test_another_or_damaged_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.tar.gz"

@@ -54,9 +54,14 @@ class RatingsOptions:
         return source_folder() / ARCHIVE if self.archive is None else Path(self.archive)
 
     def problems(self, environment: Environment) -> Iterator[str]:
-        """An archive that is not there."""
-        if not self.file().is_file():
+        """An archive that is named and not there."""
+        if self.archive is not None and not self.file().is_file():
             yield f"archive: no file {str(self.file())!r}; fetch it: {fetching(self.file().parent)}"
+
+    def downloads(self, environment: Environment) -> Iterator[str]:
+        """The archive, when none is named and the cache does not have it: it has to be fetched by hand."""
+        if self.archive is None and not self.file().is_file():
+            yield f"{ARCHIVE} (2.5 MB, not on the hub: `{fetching(self.file().parent)}`)"
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         """Nothing more: `sha256` stands for the content."""
