@@ -125,15 +125,25 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
 @environment_options
 @click.pass_context
 def verify(ctx: click.Context, environment: Environment) -> None:
-    """Check every stored vector and every prepared file. Damaged ones are dropped, and made again when they are needed.
+    """Check every stored vector, what the store says of each teacher, and every prepared file. Damaged vectors and files are
+    dropped, and made again when they are needed.
 
     Exit status 1 when something was damaged.
     """
     from armada_cli.features.prepare import load_prepared
 
-    total = bad = 0
+    total = bad = unknown = 0
     with FeatureStore.of(environment) as store:
+        if store.is_empty_file():
+            unknown += 1
+            click.echo(f"{store.path} is empty: what it held is lost, and the next run computes it again")
         for entry in store.entries():
+            if not entry.sound:
+                unknown += 1
+                click.echo(
+                    f"{entry.teacher} {entry.key}: its description is damaged; its vectors are kept, and a run that uses "
+                    f"them writes it again (armada features prune --identity {entry.key} drops them)"
+                )
             good, damaged = store.verify(entry.key)
             total += good + len(damaged)
             bad += len(damaged)
@@ -152,6 +162,7 @@ def verify(ctx: click.Context, environment: Environment) -> None:
     click.echo(f"{_count(total, 'vector')} and {_count(len(files), 'prepared file')} checked, {bad + broken} damaged")
     if bad or broken:
         click.echo("What is damaged was dropped; the next run computes it again.")
+    if bad or broken or unknown:
         ctx.exit(1)
 
 
@@ -276,10 +287,10 @@ def _prepared(environment: Environment) -> list[tuple[Path, str]]:
     found = []
     for path in sorted((environment.runs / "features").glob("*.safetensors")):
         try:
-            identity = parse_json(read_metadata(path).get("teacher", ""))
-        except (OSError, ValueError):
+            key = identity_key(parse_json(read_metadata(path).get("teacher", "")))
+        except (OSError, TypeError, ValueError):
             continue
-        found.append((path, identity_key(identity)))
+        found.append((path, key))
     return found
 
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from armada_cli.contracts import canonical
 from armada_cli.errors import UserError
 from armada_cli.features.prepare import read_tensors, write_tensors
-from armada_cli.features.store import FeatureStore, identity_key, read_makers, write_makers
-from armada_cli.reading import parse_json
+from armada_cli.features.store import FeatureStore, read_identity, read_makers, write_makers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +54,10 @@ def export_vectors(store: FeatureStore, keys: Sequence[str], path: Path) -> list
         hashes = [item for item, ok in zip(hashes, found, strict=True) if ok]
         if not hashes:
             continue
-        identity = store.identity(key) or {}
+        identity = store.identity(key)
+        if identity is None:
+            hint = f"Run a recipe that uses it, which writes it again, or leave {key} out with --identity"
+            raise UserError(f"{store.path}: the description of the teacher {key} is damaged", hint)
         tensors[f"{key}.vectors"] = np.ascontiguousarray(vectors[found])
         tensors[f"{key}.inputs"] = np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), 32)
         metadata[key] = canonical(identity)
@@ -104,11 +106,8 @@ def _check(path: Path, key: str, tensors: dict[str, np.ndarray], metadata: dict[
     import numpy as np
 
     hint = "Nothing was imported; export the features again"
-    try:
-        identity = parse_json(metadata[key])
-    except ValueError:
-        identity = None
-    if not isinstance(identity, dict) or "name" not in identity or identity_key(identity) != key:
+    identity = read_identity(metadata[key], key)
+    if identity is None or "name" not in identity:
         raise UserError(f"{path}: the teacher identity {key} does not match its description", hint)
     place = f"{path}: vectors of {identity['name']!r}"
     inputs, vectors = tensors[f"{key}.inputs"], tensors[f"{key}.vectors"]

@@ -83,6 +83,7 @@ def extract(
     values: dict[bytes, TeacherInput] = {}
     for item, value in zip(input_hashes(inputs), inputs, strict=True):
         values.setdefault(item, value)
+    store.describe(identity)
     absent = set(store.missing(key, values))
     present = [item for item in values if item not in absent]
     damaged = remove_damaged(store, key, present)

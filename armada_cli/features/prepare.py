@@ -212,7 +212,10 @@ def _reuse(path: Path) -> Prepared | None:
         features, metadata = _read(path)
     except UserError:
         return None
-    explained = float(metadata["explained"]) if metadata.get("explained") else None
+    try:
+        explained = float(metadata["explained"]) if metadata.get("explained") else None
+    except ValueError:
+        return None
     makers = read_makers(metadata.get("makers"))
     return Prepared(path, path.stem, features.shape[1], len(features), metadata.get("reduction", ""), explained, makers)
 

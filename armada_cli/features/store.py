@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,8 @@ class Entry:
         rows: vectors stored; width: numbers in each, None before the first.
         size: bytes of the vectors; updated: seconds since the epoch of the last batch.
         makers: the distributions with their versions that computed them.
+        sound: whether the description is the one that the key was made of. Vectors are found by their key alone, so a damaged
+            description costs none of them; `identity` is empty then.
     """
 
     key: str
@@ -83,6 +86,7 @@ class Entry:
     size: int
     updated: float
     makers: tuple[str, ...] = ()
+    sound: bool = True
 
 
 def maker(teacher: Component | Registered) -> str:
@@ -115,6 +119,15 @@ def teacher_identity(teacher: Component | Registered, options: Any, environment:
 def identity_key(identity: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that stand for an identity in the store, in file names and on the command line."""
     return fingerprint(dict(identity))
+
+
+def read_identity(text: Any, key: str) -> dict[str, Any] | None:
+    """The identity that a stored or imported text describes; None where it is damaged, or not the one that `key` stands for."""
+    try:
+        identity = parse_json(text)
+        return identity if isinstance(identity, dict) and identity_key(identity) == key else None
+    except (TypeError, ValueError):
+        return None
 
 
 def input_hash(value: TeacherInput) -> bytes:
@@ -195,12 +208,20 @@ class FeatureStore:
             self._connection = None  # SQLite connections must not be carried over a fork
         if self._connection is None:
             self._process = os.getpid()
-            if not write and not self.path.exists():
+            if not write and (not self.path.exists() or self.is_empty_file()):
                 return None
             if write:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._connect()
         return self._connection
+
+    def is_empty_file(self) -> bool:
+        """Whether the file is there and has no byte: a kill leaves it so before the first write, and a failing disk later."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
     def _connect(self) -> sqlite3.Connection:
         self.read_only = self.path.exists() and not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK))
@@ -210,6 +231,7 @@ class FeatureStore:
             connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
         else:
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection.text_factory = _decode
         try:
             self._adopt(connection)
         except BaseException:
@@ -285,7 +307,20 @@ class FeatureStore:
     # -------------------------------------------------------------------------------------------------- counting
 
     def _teacher(self, connection: sqlite3.Connection, key: str) -> tuple[int, int | None] | None:
-        return connection.execute("SELECT id, width FROM identities WHERE key = ?", (key,)).fetchone()
+        """An identity's number, and the width of its vectors; None for the width where there are none."""
+        row = connection.execute("SELECT id, width FROM identities WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        number, width = row
+        first = connection.execute("SELECT length(vector) FROM vectors WHERE teacher = ? LIMIT 1", (number,)).fetchone()
+        if first is None:
+            return number, None
+        if not isinstance(width, int) or first[0] != 4 * width:
+            # Either this row is damaged or the noted width; what most rows have is right, or the others would be lost with it.
+            query = "SELECT length(vector) FROM vectors WHERE teacher = ? GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
+            usual = connection.execute(query, (number,)).fetchone()[0]
+            width = usual // 4 if isinstance(usual, int) and usual > 0 and usual % 4 == 0 else width
+        return number, width if isinstance(width, int) and width > 0 else None
 
     def missing(self, key: str, hashes: Iterable[bytes]) -> list[bytes]:
         """Those of the input hashes that have no vector, each once, in the order they first appear."""
@@ -310,12 +345,22 @@ class FeatureStore:
             return teacher[1] if teacher else None
 
     def identity(self, key: str) -> dict[str, Any] | None:
-        """The whole identity that a key stands for, None when the store does not know it."""
+        """The whole identity that a key stands for; None when the store does not know it, or its description is damaged."""
         with self._use() as connection:
             if connection is None:
                 return None
             row = connection.execute("SELECT identity FROM identities WHERE key = ?", (key,)).fetchone()
-            return json.loads(row[0]) if row else None
+            return read_identity(row[0], key) if row else None
+
+    def describe(self, identity: Mapping[str, Any]) -> None:
+        """Write the description of an identity again where the stored one is damaged."""
+        key = identity_key(identity)
+        with self._use() as connection:
+            if connection is None or self.read_only or self._teacher(connection, key) is None or self.identity(key) is not None:
+                return
+            words = (str(identity.get("name", "?")), canonical(dict(identity)), key)
+            with _transaction(connection):
+                connection.execute("UPDATE identities SET teacher = ?, identity = ? WHERE key = ?", words)
 
     def entries(self) -> list[Entry]:
         """What the store holds, by teacher and date."""
@@ -326,10 +371,24 @@ class FeatureStore:
                 "SELECT i.key, i.teacher, i.identity, count(v.id), i.width, coalesce(sum(length(v.vector)), 0), i.updated "
                 "FROM identities i LEFT JOIN vectors v ON v.teacher = i.id GROUP BY i.id ORDER BY i.teacher, i.updated"
             ).fetchall()
-        return [
-            Entry(key, teacher, json.loads(text), count, width, size, updated, self.makers(key))
-            for key, teacher, text, count, width, size, updated in rows
-        ]
+        return [self._entry(*row) for row in rows]
+
+    def _entry(self, key: Any, teacher: Any, text: Any, count: int, width: Any, size: int, updated: Any) -> Entry:
+        """A row of the table, each of whose columns may be damaged."""
+        identity = read_identity(text, key) if isinstance(key, str) else None
+        whole = identity is not None and teacher == str(identity.get("name", "?"))
+        moment = updated if isinstance(updated, float) and 0 <= updated < 1e11 else 0.0
+        return Entry(
+            str(key),
+            str(teacher),
+            identity or {},
+            count,
+            width if isinstance(width, int) else None,
+            size,
+            moment,
+            self.makers(key),
+            whole,
+        )
 
     def makers(self, key: str) -> tuple[str, ...]:
         """Which versions of which distributions computed this identity's vectors, as `put` was told."""
@@ -337,7 +396,7 @@ class FeatureStore:
             if connection is None or not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'makers'").fetchone():
                 return ()
             query = "SELECT maker FROM makers m JOIN identities i ON i.id = m.teacher WHERE i.key = ? ORDER BY maker"
-            return tuple(row[0] for row in connection.execute(query, (key,)))
+            return tuple(row[0] for row in connection.execute(query, (key,)) if isinstance(row[0], str))
 
     def hashes(self, key: str) -> list[bytes]:
         """The inputs that have a vector, in a fixed order."""
@@ -346,7 +405,7 @@ class FeatureStore:
             if connection is None or teacher is None:
                 return []
             query = "SELECT input FROM vectors WHERE teacher = ? ORDER BY input"
-            return [row[0] for row in connection.execute(query, (teacher[0],))]
+            return [row[0] for row in connection.execute(query, (teacher[0],)) if isinstance(row[0], bytes)]
 
     # -------------------------------------------------------------------------------------------------- writing
 
@@ -379,7 +438,9 @@ class FeatureStore:
                     "INSERT OR IGNORE INTO identities (key, teacher, identity, width, updated) VALUES (?, ?, ?, NULL, 0)",
                     (key, name, canonical(dict(identity))),
                 )
-                number, known = connection.execute("SELECT id, width FROM identities WHERE key = ?", (key,)).fetchone()
+                teacher = self._teacher(connection, key)
+                assert teacher is not None
+                number, known = teacher
                 if known is not None and known != width:
                     raise WidthMismatch(
                         f"teacher {name!r} gives vectors {width} wide, its stored ones are {known} wide",
@@ -497,6 +558,11 @@ class FeatureStore:
                 else:
                     damaged.append(item)
         return good, damaged
+
+
+def _decode(text: bytes) -> str:
+    """A damaged text is still one; sqlite3 would fail on the whole query."""
+    return text.decode("utf-8", "replace")
 
 
 def checksum(item: bytes, blob: bytes) -> bytes:
