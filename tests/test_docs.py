@@ -163,6 +163,25 @@ def test_paths_into_the_code_exist(path: Path) -> None:
     assert [name for name in found if not any(word in name for word in placeholders) and not (ROOT / name).exists()] == []
 
 
+def test_the_design_names_every_module_in_its_layers() -> None:
+    from test_layers import LAYERS
+
+    (table,) = re.findall(r"^\| layer \|.*\n((?:\|.*\n)*)", page("design.md"), re.MULTILINE)
+    named = {name.rstrip("/").removesuffix(".py") for name in re.findall(r"`([a-z_]+(?:\.py|/))`", table)}
+    assert named == set.union(*LAYERS) - {"__init__", "__main__"}
+
+
+def test_the_plugins_page_names_every_module_that_a_plugin_may_import() -> None:
+    from test_layers import PUBLIC
+
+    (sentence,) = re.findall(
+        r"^A plugin imports `armada_cli` and, below it, (.*?)\. ", page("plugins.md"), re.MULTILINE | re.DOTALL
+    )
+    parents = {"armada_cli", "armada_cli.evaluation"}
+    allowed = PUBLIC - parents | {"armada_cli.conformance"}
+    assert {f"armada_cli.{name}" for name in re.findall(r"`([^`]+)`", sentence)} == allowed
+
+
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
