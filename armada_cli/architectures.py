@@ -7,10 +7,11 @@ were read off the configurations of transformers 5; a test tries them on its mod
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from armada_cli import hub
+from armada_cli import hub, weights
 from armada_cli.errors import UserError
 from armada_cli.reading import load_json
 
@@ -94,6 +95,21 @@ BEHIND_PADDING = frozenset(
 
 UNBOUNDED = frozenset({"bloom", "longt5", "mt5", "switch_transformers", "t5", "umt5", "xlnet"})
 """Families that know distances alone, whatever length their configuration names."""
+
+IN_LAYER = re.compile(r"(?:^|\.)\d+\.")
+"""A tensor of one of several layers: every body has them."""
+
+OF_HEAD = re.compile(r"^(?:\w*classifi\w*|\w*heads?|score|cls|qa_outputs|pooler|\w*predictions?|\w*projection)\.")
+"""A tensor of what stands behind the body, which may be layers in a row too."""
+
+LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.(\d+)\.")
+"""A layer's number in most families; others have layers under other names, and nothing is said about how many."""
+
+SHARED = frozenset({"albert", "funnel", "xmod", "zamba", "zamba2"})
+"""Families with fewer sets of weights than layers, or layers in blocks."""
+
+WITHOUT_ROWS = frozenset({"canine", "perceiver", "transfo-xl"})
+"""Families without one table of embeddings that has a row for each token."""
 
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
 """What families call the greatest length; OPT, BART and BioGPT add their two spare rows to it themselves."""
@@ -184,11 +200,15 @@ def with_layers(subject: str, config: Any, layers: int) -> Any:
     values = config.to_dict()
     there = depth(values)
     if there is None:
-        raise UserError(f"{subject}: its configuration names no number of layers, so none can be left out", "Leave layers out")
+        raise UserError(f"{subject}: its configuration names no number of layers, so none can be left out", "Remove layers")
     if layers > there:
         raise UserError(f"{subject}: layers is {layers}, the model has {there}", "Ask for at most that many")
     if layers == there:
         return config
+    if reason := across_layers(values):
+        raise UserError(
+            f"{subject}: none of the {there} layers can be left out, {reason}", "Remove layers, or take another model"
+        )
     try:
         return type(config).from_dict(shorten(values, layers))
     except Exception as error:  # each family judges its own configuration, in its own words
@@ -200,10 +220,61 @@ def with_layers(subject: str, config: Any, layers: int) -> Any:
 
 
 def layer_problems(place: str, layers: int | None, revision: str | None = None) -> Iterator[str]:
-    """The line about more layers than a model on this machine has."""
-    there = None if layers is None else depth(read_config(place, revision))
-    if layers is not None and there is not None and layers > there:
+    """The line about more layers than a model on this machine has, or about layers that cannot be left out."""
+    config = {} if layers is None else read_config(place, revision)
+    there = depth(config)
+    if layers is None or there is None:
+        return
+    if layers > there:
         yield f"layers: {layers} are asked for and the model has {there}; ask for at most that many"
+    elif layers < there and (reason := across_layers(config)):
+        yield f"layers: none of the {there} can be left out, {reason}; remove layers, or take another model"
+
+
+def across_layers(config: Mapping[str, Any]) -> str | None:
+    """Why a model's layers cannot be left out: weights outside of them that have a part for each; None where there are none.
+
+    ESM, and Gemma 3n and 4 where they embed tokens for each layer, are those families of transformers 5.
+    """
+    if config.get("model_type") == "esm":
+        return "its contact head reads the attention of all of them"
+    per_layer = text_part(config).get("hidden_size_per_layer_input")
+    return "its embeddings have a part for each of them" if _is_count(per_layer) else None
+
+
+def weight_problems(place: str, layers: int | None, revision: str | None = None) -> Iterator[str]:
+    """The line about a model on this machine whose weights lack its body: a head that was saved alone, or another model's
+    weights. transformers would draw what is not there at random. Told from the names and shapes in the files' headers, and
+    only where they are certain; `hub.require_weights` judges a loaded model."""
+    folder = hub.model_folder(place, revision)
+    shapes = weights.read_shapes(folder) if folder else {}
+    if shapes and (lack := lacking_body(read_config(place, revision), shapes, layers)):
+        yield f"the weights in {folder} lack {lack}; name a folder whose config.json and *.safetensors are of one model"
+
+
+def lacking_body(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], layers: int | None = None) -> str | None:
+    """What weights certainly lack of a model's body; None where they may be whole.
+
+    Args:
+        shapes: tensor name -> shape.
+        layers: so many are needed; None needs all.
+    """
+    there = depth(config)
+    if there is None:
+        return None
+    if not any(IN_LAYER.search(name) and not OF_HEAD.search(name) for name in shapes):
+        return f"all {there} layers of the model (the first of {len(shapes)} tensors is {min(shapes)})"
+    rows = text_part(config).get("vocab_size")
+    outside = [shape for name, shape in shapes.items() if not IN_LAYER.search(name) and "position" not in name]
+    if config.get("model_type") in WITHOUT_ROWS or not isinstance(rows, int):
+        rows = 0
+    if not any(max(shape, default=0) >= rows for shape in outside):
+        return f"the embeddings of its {rows} tokens"
+    numbers = [int(match[1]) for name in shapes for match in LAYER.finditer(name)]
+    needed = there if layers is None else min(layers, there)
+    if numbers and max(numbers) + 1 < needed and config.get("model_type") not in SHARED:
+        return f"layers (the model has {there}, they have {max(numbers) + 1})"
+    return None
 
 
 def positions(config: Mapping[str, Any]) -> int | None:

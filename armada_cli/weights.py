@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from armada_cli.reading import open_file, parse_json
+from armada_cli.reading import load_json, open_file, parse_json
 
 LARGEST_HEADER = 100_000_000
 """Bytes; the format allows no more."""
@@ -47,8 +47,37 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape, of all weights of a model's folder (an adapter's are no model's); empty where a header cannot be
+    read, or a shard that the index names is not there."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    if missing_shard(folder):
+        return {}
+    for path in folder.glob("model*.safetensors"):
+        try:
+            shapes |= {name: tuple(item["shape"]) for name, item in read_header(path).items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+    return shapes
+
+
+def missing_shard(folder: Path) -> str | None:
+    """The first file that an index of the weights names and that is not there."""
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        if index.with_name(index.name.removesuffix(".index.json")).is_file():  # a whole file beside it is loaded instead
+            continue
+        try:
+            files = set(load_json(index)["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return index.name
+        for name in sorted(files, key=str):
+            if not isinstance(name, str) or not (folder / name).is_file():
+                return str(name)
+    return None
+
+
 def damage(folder: Path) -> str | None:
-    """The first damaged or empty ``*.safetensors`` of a folder, as ``name: what is wrong``; None when all are whole."""
+    """The first damaged, empty or missing ``*.safetensors`` of a folder, as ``name: what is wrong``; None: all are whole."""
     for path in sorted(folder.glob("*.safetensors")):
         try:
             if not read_header(path):
@@ -57,7 +86,8 @@ def damage(folder: Path) -> str | None:
             return f"{path.name}: it cannot be read ({error.strerror})"
         except ValueError as error:
             return f"{path.name}: {error}"
-    return None
+    missing = missing_shard(folder)
+    return f"{missing}: it is missing, or no index of shards" if missing else None
 
 
 def count_parameters(folder: Path, layers: int | None = None) -> int:

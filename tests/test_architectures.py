@@ -208,3 +208,33 @@ def test_a_model_that_knows_distances_alone_reads_any_length(kind: str, tmp_path
     (row,) = student.encode([("warm " * 100,)], Problem("classification", 2, ("bad", "good"), 150))
     assert len(row["input_ids"]) == 150
     student.forward(student.build(TWO), student.pad([row]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "reason"),
+    [
+        ("esm", {"vocab_size": 33}, "its contact head reads the attention of all of them"),
+        ("gemma3n_text", {}, "its embeddings have a part for each of them"),
+        ("gemma3n", {}, "its embeddings have a part for each of them"),
+        ("gemma4_text", {}, "its embeddings have a part for each of them"),
+        ("gemma4", {}, "its embeddings have a part for each of them"),
+    ],
+)
+def test_a_family_with_weights_across_its_layers_keeps_all_of_them(
+    kind: str, config: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    whole = AutoConfig.for_model(kind, **config)
+    whole.save_pretrained(tmp_path)
+    there = architectures.depth(whole.to_dict())
+    assert list(architectures.layer_problems(str(tmp_path), 2)) == [
+        f"layers: none of the {there} can be left out, {reason}; remove layers, or take another model"
+    ]
+    assert list(architectures.layer_problems(str(tmp_path), there)) == []
+    with pytest.raises(UserError, match=reason):
+        architectures.with_layers("student it", whole, 2)
+    assert architectures.with_layers("student it", whole, there) is whole
+
+
+def test_a_gemma_without_embeddings_for_each_layer_may_be_shortened() -> None:
+    config = AutoConfig.for_model("gemma4_text", hidden_size_per_layer_input=0)
+    assert architectures.across_layers(config.to_dict()) is None

@@ -49,6 +49,7 @@ class EncoderOptions:
         yield from hub.problems(self.place())
         yield from vocabulary.problems(self.place(), environment, self.revision)
         yield from architectures.layer_problems(self.place(), self.layers, self.revision)
+        yield from architectures.weight_problems(self.place(), self.layers, self.revision)
 
     def problems_before_fetching(self, environment: Environment) -> Iterable[str]:
         return vocabulary.problems_before_fetching(self.place(), self.revision, environment)
