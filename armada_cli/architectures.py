@@ -268,7 +268,7 @@ def lacking_body(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     outside = [shape for name, shape in shapes.items() if not IN_LAYER.search(name) and "position" not in name]
     if config.get("model_type") in WITHOUT_ROWS or not isinstance(rows, int):
         rows = 0
-    if not any(max(shape, default=0) >= rows for shape in outside):
+    if rows and not any(max(shape, default=0) >= rows for shape in outside):
         return f"the embeddings of its {rows} tokens"
     numbers = [int(match[1]) for name in shapes for match in LAYER.finditer(name)]
     needed = there if layers is None else min(layers, there)
