@@ -10,6 +10,7 @@ from armada_task_ratings import archive, samples
 from armada_task_ratings.archive import Sentence
 from armada_task_ratings.options import RatingsOptions
 from armada_task_ratings.task import Ratings, divide
+from running import armada
 
 from armada_cli import Environment, UserError
 
@@ -71,6 +72,19 @@ def test_an_archive_that_nobody_named_is_still_to_be_fetched(tmp_path: Path, mon
     place.mkdir(parents=True)
     (place / archive.ARCHIVE).write_bytes(b"there")
     assert list(options.downloads(Environment())) == []
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_a_run_without_the_archive_stops_with_the_command_that_fetches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    changes = ("--set", "tasks=[ratings-offline]", "--set", "methods=[undistilled]", "--set", "teacher=null")
+    assert "to download    vaderSentiment-3.3.2.tar.gz" in armada("check", "quickstart", "--runs", tmp_path, *changes).out
+    stopped = armada("run", "quickstart", "--runs", tmp_path, *changes)
+    assert stopped.status == 2
+    assert "pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 -d " in stopped.complaint
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", samples.pack({"a": b"b"}), samples.pack({f"v/{archive.INNER}": b"x"})])

@@ -107,7 +107,7 @@ class Conduct:
             if downloads and self.environment.offline:
                 raise UserError(
                     f"{choice.registered.kind} {component.name} needs {downloads[0]}, and downloads are off (HF_HUB_OFFLINE)",
-                    "Fetch it where there is a connection (`hf download NAME`), or name a local folder",
+                    "Fetch it where there is a connection (from the hub: `hf download NAME`), or name a local copy",
                 )
             if downloads and hasattr(choice.options, "problems_before_fetching"):
                 for problem in choice.options.problems_before_fetching(self.environment):
