@@ -211,13 +211,9 @@ class Component:
 
     def missing_packages(self) -> list[str]:
         """The entries of `requires` that are not installed, in their pinned form."""
-        import importlib.metadata  # 25 ms of email parsing that `--help` does without
-
         missing = []
         for requirement in self.requires:
-            try:
-                importlib.metadata.version(distribution_name(requirement))
-            except importlib.metadata.PackageNotFoundError:
+            if installed_version(requirement) is None:
                 missing.append(requirement)
         return missing
 
@@ -241,8 +237,6 @@ class Component:
         Args:
             training: what can change a training, without the options that concern evaluation alone.
         """
-        import importlib.metadata
-
         values: dict[str, JSON] = {}
         for item in dataclasses.fields(options):
             if not item.metadata.get("identity", True) or (training and item.metadata.get("evaluation")):
@@ -255,11 +249,7 @@ class Component:
                 values[item.name] = _plain(value)
         versions = {}
         for requirement in self.requires:
-            name = distribution_name(requirement)
-            try:
-                versions[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                versions[name] = "missing"
+            versions[distribution_name(requirement)] = installed_version(requirement) or "missing"
         extra = options.identity(environment) if hasattr(options, "identity") else {}
         return {"name": self.name, "revision": self.revision, "options": values, "versions": versions, **extra}
 
@@ -273,6 +263,16 @@ class Component:
 def distribution_name(requirement: str) -> str:
     """`foo` of `foo[bar]~=1.0 ; python_version < "4"`."""
     return re.split(r"[<>=!~\[ ;]", requirement, maxsplit=1)[0]
+
+
+def installed_version(requirement: str) -> str | None:
+    """The version of the distribution that a requirement names; None when it is not installed, or names none at all."""
+    import importlib.metadata  # 25 ms of email parsing that `--help` does without
+
+    try:
+        return importlib.metadata.version(distribution_name(requirement))
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
 
 
 def _plain(value: Any) -> JSON:
@@ -293,7 +293,7 @@ def canonical(value: JSON) -> str:
 
 def fingerprint(value: JSON, length: int = 16) -> str:
     """The first `length` hexadecimal digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+    return hashlib.sha256(canonical(value).encode("utf-8", "backslashreplace")).hexdigest()[:length]
 
 
 # ------------------------------------------------------------------------------------------------------------- teacher

@@ -42,8 +42,8 @@ def expand(path: Path | str) -> Path:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """`write_bytes_atomic` of a text as UTF-8."""
-    write_bytes_atomic(path, text.encode("utf-8"))
+    """`write_bytes_atomic` of a text as UTF-8. What UTF-8 lacks (bytes of file names) is written as JSON escapes it."""
+    write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:

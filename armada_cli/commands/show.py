@@ -121,17 +121,9 @@ def example(kind: str, name: str, options: list[dict[str, Any]]) -> str:
 
 
 def _packages(card: Any) -> list[dict[str, str]]:
-    import importlib.metadata
-    import re
+    from armada_cli.contracts import installed_version
 
-    found = []
-    for requirement in card.requires:
-        try:
-            version = importlib.metadata.version(re.split(r"[<>=!~\[ ;]", requirement, maxsplit=1)[0])
-        except importlib.metadata.PackageNotFoundError:
-            version = ""
-        found.append({"package": requirement, "installed": version})
-    return found
+    return [{"package": requirement, "installed": installed_version(requirement) or ""} for requirement in card.requires]
 
 
 def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:

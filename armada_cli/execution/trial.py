@@ -23,6 +23,7 @@ from armada_cli import local
 from armada_cli.contracts import Environment, Loss, Method, Problem, Setup, Split, Student, Task, fingerprint
 from armada_cli.devices import pick_trial_device
 from armada_cli.errors import TrialFailed, UserError
+from armada_cli.escaping import escape_for_terminal, escape_line
 from armada_cli.evaluation import generation
 from armada_cli.execution.judgement import require_rows
 from armada_cli.features.prepare import load_prepared
@@ -443,10 +444,10 @@ def failure_line(error: BaseException, folder: Path) -> str:
     """One line for a trial that failed; the traceback of an unexpected error goes to ``error.txt`` in its folder."""
     plugins_own = isinstance(error, TrialFailed) and error.__cause__ is not None
     if isinstance(error, (UserError, TrialFailed)) and not plugins_own:
-        return str(error)
-    text = str(error) if plugins_own else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return escape_line(error)
+    text = escape_line(error) if plugins_own else f"{type(error).__name__}: {escape_line(error)[:200]}"
     try:
-        (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        (folder / "error.txt").write_text(escape_for_terminal("".join(traceback.format_exception(error))), encoding="utf-8")
         where = f" (traceback in {folder / 'error.txt'})"
     except OSError:
         where = ""
