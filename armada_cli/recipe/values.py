@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from armada_cli.catalog import did_you_mean
+from armada_cli.errors import UserError
 from armada_cli.files import expand
 from armada_cli.hub import looks_local
 from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
@@ -123,7 +124,7 @@ def read(node: Node, annotation: Any, label: str, metadata: Mapping[str, Any], p
         if metadata.get("path"):
             return _resolve(value, node.place)
         return _resolve_place(value, node.place) if metadata.get("place") else value
-    except RuntimeError:  # `~name/x` of a user whom this machine does not know
+    except UserError:  # `~name/x` of a user whom this machine does not know
         problems.add(node.place, f"{label} names a home folder that is not known", "Write the whole path")
         return INVALID
 
