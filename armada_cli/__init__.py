@@ -24,6 +24,7 @@ from armada_cli.contracts import (
     Term,
     Unanswered,
     content_fingerprint,
+    limited_rows,
     option,
 )
 from armada_cli.errors import MissingPackage, TrialFailed, UserError
@@ -55,5 +56,6 @@ __all__ = [
     "__version__",
     "content_fingerprint",
     "hookimpl",
+    "limited_rows",
     "option",
 ]

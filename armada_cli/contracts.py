@@ -373,9 +373,15 @@ class Split:
 
     def limited(self, rows: int | None, name: str = "train") -> Split:
         """A fixed random sample of so many rows, in the split's own order, the same for every seed; None is all."""
-        if rows is None or rows >= len(self):
-            return self
-        return self.take(sorted(random.Random(f"armada limit {name}").sample(range(len(self)), rows)))
+        chosen = limited_rows(len(self), rows, name)
+        return self if chosen is None else self.take(chosen)
+
+
+def limited_rows(count: int, limit: int | None, name: str) -> list[int] | None:
+    """The numbers of the rows that a limit leaves of the `count` rows of a split, going up; None is all."""
+    if limit is None or limit >= count:
+        return None
+    return sorted(random.Random(f"armada limit {name}").sample(range(count), limit))
 
 
 @dataclass(frozen=True)
@@ -420,6 +426,15 @@ class Task(ABC):
         Raises:
             UserError: data that is missing or wrong, with file, row and column.
         """
+
+    def sample(self, name: str, rows: int | None) -> Split:
+        """The rows of a split that a limit leaves: ``split(name).limited(rows, name)``. A task that can choose rows while it
+        reads them has its own, so that the others need no memory; `limited_rows` tells which they are.
+
+        Raises:
+            UserError: as `split`; rows that are not chosen are judged too.
+        """
+        return self.split(name).limited(rows, name)
 
     @abstractmethod
     def labels(self) -> Sequence[str]:

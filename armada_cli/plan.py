@@ -65,7 +65,7 @@ class FeatureJob:
     def split(self, environment: Environment) -> Split:
         """The rows of the training split that this job is about; loads the task."""
         task = self.task.registered.component.load()(self.task.options, environment)
-        return task.split("train").limited(self.limit.get("train"), "train")
+        return task.sample("train", self.limit.get("train"))
 
 
 @dataclass(frozen=True)

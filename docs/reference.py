@@ -54,7 +54,7 @@ PAGES = {
     ),
     "teacher": Page("Teacher", CARD, ("Teacher", "TeacherInput", "Unanswered"), "armada_teachers"),
     "student": Page("Student", CARD, ("Student", "Problem", "StudentOutput", "Decoding"), "armada_students"),
-    "task": Page("Task", CARD, ("Task", "Split", "Decoding", "TASK_KINDS"), "armada_tasks"),
+    "task": Page("Task", CARD, ("Task", "Split", "limited_rows", "Decoding", "TASK_KINDS"), "armada_tasks"),
     "loss": Page("Loss", CARD, ("Loss",), "armada_losses"),
     "method": Page("Method", CARD, ("Method", "Term", "Batch", "Setup", "StudentOutput", "Problem"), "armada_methods"),
 }

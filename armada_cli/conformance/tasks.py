@@ -188,6 +188,10 @@ def check_stable(subject: TaskSubject) -> str:
             _columns(split.limited(few, name)) == _columns(again[name].limited(few, name)),
             f"{few} rows of {name} are another sample each time; give back a plain armada_cli.Split",
         )
+        require(
+            _columns(split.limited(few, name)) == _columns(subject.first.sample(name, few)),
+            f"sample({name!r}, {few}) has other rows than split({name!r}).limited({few}, {name!r}); use limited_rows",
+        )
     return "The same, from two instances, whole and limited"
 
 

@@ -212,7 +212,7 @@ class _Reader:
             return
         for name, limit in self.part.splits.items():
             try:
-                self.splits[name] = split = task.split(name).limited(limit, name)
+                self.splits[name] = split = task.sample(name, limit)
                 require_rows(self.part.task, name, len(split))
                 classes = 0 if task.kind in ("generation", "multiple-choice") else len(task.labels())
             except UserError as error:

@@ -210,7 +210,7 @@ class _Trial:
         return self._made_task
 
     def _split(self, name: str) -> Split:
-        split = self._task().split(name).limited(self.spec["limit"].get(name), name)
+        split = self._task().sample(name, self.spec["limit"].get(name))
         require_rows(self.spec["build"]["task"]["name"], name, len(split))
         return split
 

@@ -8,6 +8,9 @@ from armada_cli import UserError
 
 SHOWN = 3
 
+Fault = tuple[str, str]
+"""What is wrong, and what to do."""
+
 
 class Faults:
     """Gathers what is wrong with the rows of one file, then speaks once.
@@ -20,13 +23,14 @@ class Faults:
     def __init__(self, path: str, word: str = "line") -> None:
         self.path, self.word = path, word
         self._found: list[tuple[int, str, str]] = []
-        self._numbers: set[int] = set()
+        self._last, self._count = 0, 0
 
     def add(self, number: int, what: str, hint: str) -> None:
-        """Note that line or row `number` (from 1) has the fault `what`; of one line only the first fault counts."""
-        if number in self._numbers:
+        """Note that line or row `number` (from 1) has the fault `what`; of one line only the first fault counts. Numbers never
+        go down from one call to the next."""
+        if number == self._last:
             return
-        self._numbers.add(number)
+        self._last, self._count = number, self._count + 1
         if len(self._found) < SHOWN:
             self._found.append((number, what, hint))
 
@@ -41,8 +45,8 @@ class Faults:
         number, what, _ = self._found[0]
         told = [f"{place(self.path, number, self.word)}: {what}"]
         told += [f"{self.word} {number}: {what}" for number, what, _ in self._found[1:]]
-        if len(self._numbers) > SHOWN:
-            told.append(f"{len(self._numbers)} bad {self.word}s in all")
+        if self._count > SHOWN:
+            told.append(f"{self._count} bad {self.word}s in all")
         raise UserError("; ".join(told), ". ".join(dict.fromkeys(hint for _, _, hint in self._found)))
 
 

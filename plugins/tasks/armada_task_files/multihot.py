@@ -22,22 +22,29 @@ def vector(items: Sequence[Any]) -> tuple[int, ...] | None:
     return tuple(values)
 
 
-def width(cells: Sequence[Sequence[Any]]) -> int | None:
+def width(cells: Sequence[Sequence[Any]], rows_of: Sequence[int]) -> int | None:
     """How many classes the vectors of a column have; None where the column holds names or numbers of classes.
+
+    Args:
+        cells: the different lists of the column; rows_of: how many rows have each.
 
     Lists of 0 and 1 are vectors where all have one length. Where most have, those of another length are faults, if something
     shows that they are no numbers of classes: booleans, or a number that stands in one list twice.
     """
     vectors = [vector(items) for items in cells]
-    lengths = Counter(len(found) for found in vectors if found)
+    lengths: Counter[int] = Counter()
+    for found, count in zip(vectors, rows_of, strict=True):
+        if found:
+            lengths[len(found)] += count
+    all_rows = sum(rows_of)
     if not lengths:
         return None
     common, rows = lengths.most_common(1)[0]
     if common == 1 and any(isinstance(item, str) for items in cells for item in items):
         # Cells with the one text "0" or "1": two classes like any others.
         return None
-    if rows == len(cells):
+    if rows == all_rows:
         return common
     repeated = any(found and len(set(found)) < len(found) for found in vectors)
     booleans = any(isinstance(item, bool) for items in cells for item in items)
-    return common if 2 * rows > len(cells) and (booleans or repeated) else None
+    return common if 2 * rows > all_rows and (booleans or repeated) else None

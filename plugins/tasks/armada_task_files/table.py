@@ -10,10 +10,12 @@ import codecs
 import csv
 import difflib
 import io
+import itertools
 import json
 import re
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 from armada_cli import UserError
 from armada_cli.data import encoding_fault
 from armada_cli.reading import open_file, parse_json
-from armada_task_files.faults import Faults, place, quoted
+from armada_task_files.faults import Fault, Faults, place, quoted
 
 SUFFIXES = {
     ".csv": "csv",
@@ -32,8 +34,14 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+Rows = Generator[tuple[int, tuple[Any, ...]], None, None]
+"""The line or number of each row, and its wanted cells."""
+
 HEAD = 1 << 20
 """Bytes read to find a header."""
+
+PARQUET_ROWS = 4096
+"""Rows of Parquet turned into Python values at a time."""
 
 EXCEL_LINE = re.compile(r'(")?sep=(?P<delimiter>[^\r\n])(?(1)")[ \t]*(?:\r\n|\r|\n)', re.IGNORECASE)
 """A first line that tells Excel the delimiter; it is not part of CSV, and not the header."""
@@ -51,60 +59,76 @@ class Format:
     quotes: bool = True
 
 
-@dataclass(frozen=True)
 class Table:
-    """The wanted columns of one file.
+    """The wanted columns of one file, read as a stream each time it is iterated: the file is never held whole.
+
+    Args:
+        path: the file, as the user named it.
+        columns: names of the columns.
+        form: how a text file is to be read.
 
     Attributes:
-        path: the file, as the user named it.
-        columns: name -> values, all of one length.
-        numbers: the line of each row, from 1 as an editor counts (for Parquet the row, from 1).
-        word: what `numbers` counts, ``line`` or ``row``.
+        word: what counts a row, ``line`` (from 1, as an editor counts) or ``row`` (of Parquet, from 1).
+
+    Raises:
+        UserError: no such file, or one that cannot be decoded (`form`), or is empty.
     """
 
-    path: str
-    columns: dict[str, list[Any]]
-    numbers: list[int]
-    word: str = "line"
-
-    def __len__(self) -> int:
-        return len(self.numbers)
+    def __init__(self, path: str, columns: Sequence[str], form: Format) -> None:
+        self.path, self.columns, self.form = path, tuple(columns), form
+        self.kind = _kind(path)
+        self.word = "row" if self.kind == "parquet" else "line"
+        self._quotes_after_space = False
+        if self.kind != "parquet":
+            self._quotes_after_space = _scan(path, form, csv_file=self.kind == "csv")
 
     def faults(self) -> Faults:
         """An empty collection of faults for this file."""
         return Faults(self.path, self.word)
 
-    def place(self, row: int) -> str:
-        """Where a row stands, e.g. ``reviews.csv:12``."""
-        return place(self.path, self.numbers[row], self.word)
+    def place(self, number: int) -> str:
+        """Where a row stands, by its line or number, e.g. ``reviews.csv:12``."""
+        return place(self.path, number, self.word)
 
+    def rows(self, faults: Faults) -> Rows:
+        """The line (or number) and the wanted cells of each row, in the order of `columns`. Rows of another shape than the
+        header's go into `faults`. Close the iterator where it is not read to its end.
 
-def read(path: str, columns: Sequence[str], form: Format) -> Table:
-    """The rows of a file.
+        Raises:
+            UserError: no such column, or a file that cannot be read on; with file, line and column.
+        """
+        if self.kind == "parquet":
+            yield from _parquet_rows(self.path, self.columns)
+            return
+        with _text_stream(self.path, self.form, newline="" if self.kind == "csv" else "\n") as stream:
+            if self.kind == "csv":
+                yield from _csv_rows(self.path, stream, self.columns, self.form, faults, self._quotes_after_space)
+            else:
+                yield from _jsonl_rows(self.path, stream, self.columns, faults)
 
-    Raises:
-        UserError: no such file, no such column, or rows that cannot be read; with file, line and column.
-    """
-    kind = _kind(path)
-    if kind == "parquet":
-        table = _read_parquet(path, columns)
-    else:
-        text = _decode(path, _bytes(path), form.encoding)
-        if not text.strip("\ufeff \t\r\n"):
-            raise UserError(f"{path}: the file is empty", "Give a file with a header and at least two rows")
-        table = _read_csv(path, text, columns, form) if kind == "csv" else _read_jsonl(path, text, columns)
-        _refuse_undecoded(table, form)
-    if not len(table):
-        raise UserError(f"{path}: no row under the header", "Give a file with at least two rows")
-    return table
+    def undecoded(self, cells: Sequence[Any]) -> Fault | None:
+        """What is wrong with the first cell that holds half a character, or a byte that is not of the encoding."""
+        for name, value in zip(self.columns, cells, strict=True):
+            for text in value if isinstance(value, list) else (value,):
+                bad = _surrogate(text)
+                if bad is None:
+                    continue
+                if 0xDC80 <= bad <= 0xDCFF and self.kind != "parquet":
+                    return (
+                        f"column {name!r} has the byte 0x{bad - 0xDC00:02x}, which is not {self.form.encoding.upper()}",
+                        "If the whole file is in another encoding, set it (e.g. `encoding: cp1252`); "
+                        "if encodings are mixed, save these lines again",
+                    )
+                return f"column {name!r} has half a character, \\u{bad:04x}", "Write the character whole"
+        return None
 
 
 def check_header(path: str, columns: Sequence[str], form: Format) -> None:
-    """The cheap part of `read`: the file is there, and its header (JSONL: its first line) has the columns. Of Parquet only
+    """The cheap part of reading: the file is there, and its header (JSONL: its first line) has the columns. Of Parquet only
     the file's first bytes are looked at.
 
     Raises:
-        UserError: as `read`.
+        UserError: as `Table`.
     """
     kind = _kind(path)
     data = _bytes(path, HEAD)
@@ -119,15 +143,17 @@ def check_header(path: str, columns: Sequence[str], form: Format) -> None:
     if len(data) == HEAD:
         # The cut may go through a character or a field: keep whole lines.
         data = data[: data.rfind(b"\n") + 1] or data
-    # A byte that is not of the encoding matters only in the columns that are read, and `read` looks at those.
+    # A byte that is not of the encoding matters only in the columns that are read, and `Table.undecoded` looks at those.
     text = data.decode(_codec(form.encoding), errors="replace")
     if kind == "csv":
         with _wide_fields():
-            _, header = next(_records(path, text, form), (0, []))
+            stream = io.StringIO(text, newline="")
+            records = _records(path, stream, form, after_space=_quotes_after_space(text, _delimiter(path, text, form)))
+            _, header = next(records, (0, []))
         _check_names(path, _stripped(header), columns, _delimiter(path, text, form))
         return
-    # A line that is no object is told by `read`, with the others of its kind.
-    first = next(_objects(path, text, columns, Faults(path)), None)
+    # A line that is no object is told when rows are read, with the others of its kind.
+    first = next(_objects(path, io.StringIO(text), columns, Faults(path)), None)
     if first is not None:
         _check_keys(path, *first, columns)
 
@@ -148,17 +174,29 @@ def _kind(path: str) -> str:
     raise UserError(f"{path}: {suffix or 'no ending'} is not a format that is read here", hint)
 
 
-def _bytes(path: str, size: int = -1) -> bytes:
+def _opened(path: str) -> io.BufferedReader:
     file = Path(path)
     if file.is_dir():
         raise UserError(f"{path}: a folder, not a file", _in_folder(file, "") or "Name a file")
     try:
-        with open_file(file) as stream:
-            return stream.read(size)
+        return open_file(file)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", _in_folder(file.parent, file.name) or "Check the path") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions")
+
+
+def _bytes(path: str, size: int) -> bytes:
+    """The beginning of a file."""
+    with _opened(path) as stream:
+        try:
+            return stream.read(size)
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
 
 def _in_folder(folder: Path, name: str) -> str:
@@ -191,25 +229,107 @@ def _codec(encoding: str) -> str:
     return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8", "u8") else encoding
 
 
-def _decode(path: str, data: bytes, encoding: str) -> str:
-    """The text; a byte that is not of the encoding becomes a surrogate, which `_refuse_undecoded` finds and places."""
-    _check_encoding(encoding)
+def _stream_codec(path: str, encoding: str) -> str:
+    """The codec with which a stream is decoded. Without a byte order mark Python takes UTF-16 in the machine's order where it
+    decodes a text at once, and refuses it in a stream."""
     codec = _codec(encoding)
-    _refuse_utf16(path, data, encoding)
+    name = codecs.lookup(codec).name
+    marks = {"utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)}
+    if name in marks and not _bytes(path, 4).startswith(marks[name]):
+        return f"{name}-{'le' if sys.byteorder == 'little' else 'be'}"
+    return codec
+
+
+def _text_stream(path: str, form: Format, newline: str) -> io.TextIOWrapper:
+    """The file's text; a byte that is not of the encoding becomes a surrogate, which `Table.undecoded` finds."""
+    codec = _stream_codec(path, form.encoding)
+    return io.TextIOWrapper(_opened(path), encoding=codec, errors="surrogateescape", newline=newline)
+
+
+def _chunks(path: str, encoding: str, errors: str) -> Iterator[str]:
+    """The text of a file, piece by piece.
+
+    Raises:
+        _Undecodable: bytes that are not of the encoding, with the place of the first.
+    """
+    decoder = codecs.getincrementaldecoder(_stream_codec(path, encoding))(errors)
+    before = 0
+    with _opened(path) as stream:
+        while True:
+            data = stream.read(HEAD)
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                raise _Undecodable(before - (len(error.object) - len(data)) + error.start) from None
+            before += len(data)
+            if text:
+                yield text
+            if not data:
+                return
+
+
+class _Undecodable(Exception):
+    """Args: place: the offset of the first byte that is not of the encoding."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+def _scan(path: str, form: Format, *, csv_file: bool) -> bool:
+    """Look over a text file before it is read, and tell whether fields are quoted behind a delimiter and a space.
+
+    Raises:
+        UserError: what `_text_stream` cannot give: another encoding, NUL characters, nothing at all.
+    """
+    _check_encoding(form.encoding)
+    _refuse_utf16(path, _bytes(path, HEAD), form.encoding)
     try:
-        text = data.decode(codec)
-    except UnicodeDecodeError as strict:
+        return _look_over(path, form, _chunks(path, form.encoding, "strict"), csv_file=csv_file)
+    except _Undecodable as strict:
         try:
-            text = data.decode(codec, errors="surrogateescape")
-        except UnicodeDecodeError:
-            line = data.count(b"\n", 0, strict.start) + 1
+            return _look_over(path, form, _chunks(path, form.encoding, "surrogateescape"), csv_file=csv_file)
+        except _Undecodable:
             raise UserError(
-                f"{path}:{line}: the bytes are not {encoding}", "Set `encoding` to what the file was saved in"
+                f"{path}:{_line_at(path, strict.place)}: the bytes are not {form.encoding}",
+                "Set `encoding` to what the file was saved in",
             ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path}:{line}: a NUL character", "Set `encoding: utf-16` if the file is UTF-16; otherwise remove it")
-    return text
+
+
+def _look_over(path: str, form: Format, chunks: Iterable[str], *, csv_file: bool) -> bool:
+    lines, nul, blank = 1, 0, True
+    after_space, rest, delimiter = False, "", None
+    for text in chunks:
+        blank = blank and not text.strip("\ufeff \t\r\n")
+        if not nul:
+            place = text.find("\0")
+            nul = lines + text.count("\n", 0, place) if place >= 0 else 0
+            lines += text.count("\n")
+        if csv_file and form.quotes and not after_space:
+            if delimiter is None:
+                delimiter = _delimiter(path, text, form)
+            # Such a field stands on one line, so whole lines are looked at.
+            edge = max(text.rfind("\n"), text.rfind("\r")) + 1
+            if edge:
+                after_space = _quotes_after_space(rest + text[:edge], delimiter)
+                rest = text[edge:]
+            else:
+                rest += text
+    if nul:
+        raise UserError(f"{path}:{nul}: a NUL character", "Set `encoding: utf-16` if the file is UTF-16; otherwise remove it")
+    if blank:
+        raise UserError(f"{path}: the file is empty", "Give a file with a header and at least two rows")
+    return after_space or bool(rest and delimiter is not None and _quotes_after_space(rest, delimiter))
+
+
+def _line_at(path: str, place: int) -> int:
+    """The line (from 1) on which a byte stands."""
+    line = 1
+    with _opened(path) as stream:
+        while place > 0 and (data := stream.read(min(HEAD, place))):
+            line += data.count(b"\n")
+            place -= len(data)
+    return line
 
 
 def _refuse_utf16(path: str, data: bytes, encoding: str) -> None:
@@ -221,28 +341,6 @@ def _refuse_utf16(path: str, data: bytes, encoding: str) -> None:
             marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
             hint = f"Set `encoding: utf-16{'' if marked else '-be' if data[:1] == bytes(1) else '-le'}`"
         raise UserError(f"{path}:1: {what}", hint)
-
-
-def _refuse_undecoded(table: Table, form: Format) -> None:
-    faults = table.faults()
-    for row, number in enumerate(table.numbers):
-        for name, values in table.columns.items():
-            value = values[row]
-            for text in value if isinstance(value, list) else (value,):
-                bad = _surrogate(text)
-                if bad is None:
-                    continue
-                if 0xDC80 <= bad <= 0xDCFF:
-                    what = f"column {name!r} has the byte 0x{bad - 0xDC00:02x}, which is not {form.encoding.upper()}"
-                    hint = (
-                        "If the whole file is in another encoding, set it (e.g. `encoding: cp1252`); "
-                        "if encodings are mixed, save these lines again"
-                    )
-                else:
-                    what, hint = f"column {name!r} has half a character, \\u{bad:04x}", "Write the character whole"
-                faults.add(number, what, hint)
-                break
-    faults.stop()
 
 
 def _surrogate(text: Any) -> int | None:
@@ -310,17 +408,22 @@ def _delimiter(path: str, text: str, form: Format) -> str:
     return "," if Path(path).suffix.lower() == ".csv" else "\t"
 
 
-def _records(path: str, text: str, form: Format) -> Iterator[tuple[int, list[str]]]:
-    """Records and the line each begins on. A record over several lines (a quoted line break) counts by its first."""
-    delimiter = _delimiter(path, text, form)
-    excel = EXCEL_LINE.match(text)
-    above = 1 if excel else 0
+def _records(path: str, stream: Iterable[str], form: Format, *, after_space: bool) -> Iterator[tuple[int, list[str]]]:
+    """Records and the line each begins on. A record over several lines (a quoted line break) counts by its first.
+
+    Args:
+        after_space: a field may be quoted behind the delimiter and a space.
+    """
+    lines = iter(stream)
+    first = next(lines, "")
+    delimiter = _delimiter(path, first, form)
+    above = 1 if EXCEL_LINE.match(first) else 0
     try:
         reader = csv.reader(
-            io.StringIO(text[excel.end() :] if excel else text, newline=""),
+            lines if above else itertools.chain([first], lines),
             delimiter=delimiter,
             quoting=csv.QUOTE_MINIMAL if form.quotes else csv.QUOTE_NONE,
-            skipinitialspace=form.quotes and _quotes_after_space(text, delimiter),
+            skipinitialspace=form.quotes and after_space,
             strict=True,
         )
     except (TypeError, ValueError):
@@ -354,11 +457,13 @@ def _quotes_after_space(text: str, delimiter: str) -> bool:
     return re.search(rf'{mark} +"(?:[^"\r\n]|"")*"(?={mark}|[\r\n]|\Z)', text) is not None
 
 
-def _read_csv(path: str, text: str, columns: Sequence[str], form: Format) -> Table:
-    faults = Faults(path)
-    numbers: list[int] = []
+def _csv_rows(
+    path: str, stream: Iterable[str], columns: Sequence[str], form: Format, faults: Faults, after_space: bool
+) -> Rows:
     with _wide_fields():
-        records = _records(path, text, form)
+        lines = iter(stream)
+        first = next(lines, "")
+        records = _records(path, itertools.chain([first], lines), form, after_space=after_space)
         header_line, header = next(records, (1, []))
         names = _stripped(header)
         for name in names:
@@ -366,30 +471,26 @@ def _read_csv(path: str, text: str, columns: Sequence[str], form: Format) -> Tab
                 raise UserError(
                     f"{path}:{header_line}: the header is not {form.encoding.upper()}", "Set `encoding`, e.g. cp1252"
                 )
-        _check_names(path, names, columns, _delimiter(path, text, form))
+        _check_names(path, names, columns, _delimiter(path, first, form))
         wanted = [names.index(name) for name in columns]
-        values: list[list[Any]] = [[] for _ in columns]
+        width = len(header)
         for line, record in records:
-            if len(record) != len(header):
+            if len(record) != width:
                 fields = "1 field" if len(record) == 1 else f"{len(record)} fields"
                 faults.add(
                     line,
-                    f"{fields} where the header has {len(header)}",
+                    f"{fields} where the header has {width}",
                     "Put a field that contains the delimiter in double quotes, or remove the line",
                 )
                 continue
-            numbers.append(line)
-            for column, position in zip(values, wanted, strict=True):
-                column.append(record[position])
-    faults.stop()
-    return Table(path, dict(zip(columns, values, strict=True)), numbers)
+            yield line, tuple([record[position] for position in wanted])
 
 
 # ---------------------------------------------------------------------------------------------------------------- JSONL
 
 
-def _objects(path: str, text: str, columns: Sequence[str], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(io.StringIO(text), start=1):
+def _objects(path: str, stream: Iterable[str], columns: Sequence[str], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
         keys: list[str] = []
@@ -441,12 +542,10 @@ def _check_keys(path: str, number: int, row: dict[str, Any], columns: Sequence[s
         raise _no_column(f"{path}:{number}", missing, list(row))
 
 
-def _read_jsonl(path: str, text: str, columns: Sequence[str]) -> Table:
-    faults = Faults(path)
-    numbers: list[int] = []
-    values: dict[str, list[Any]] = {name: [] for name in columns}
-    for number, row in _objects(path, text, columns, faults):
-        if not numbers:
+def _jsonl_rows(path: str, stream: Iterable[str], columns: Sequence[str], faults: Faults) -> Rows:
+    first = True
+    for number, row in _objects(path, stream, columns, faults):
+        if first:
             # The first row stands for the header: a name missing there is a wrong option rather than a bad row.
             _check_keys(path, number, row, columns)
         missing = [name for name in columns if name not in row]
@@ -455,37 +554,38 @@ def _read_jsonl(path: str, text: str, columns: Sequence[str]) -> Table:
                 number, f"no key {missing[0]!r}", f"Give every line the keys {', '.join(repr(name) for name in columns)}"
             )
             continue
-        numbers.append(number)
-        for name in columns:
-            values[name].append(row[name])
-    faults.stop()
-    return Table(path, values, numbers)
+        first = False
+        yield number, tuple([row[name] for name in columns])
 
 
 # -------------------------------------------------------------------------------------------------------------- Parquet
 
 
-def _read_parquet(path: str, columns: Sequence[str]) -> Table:
+def _parquet_rows(path: str, columns: Sequence[str]) -> Rows:
     if not _bytes(path, 4).startswith(b"PAR1"):
         raise UserError(f"{path}: not a Parquet file", "Write it again, or name a .csv, .tsv or .jsonl file")
     import pyarrow.parquet
 
     try:
-        names = list(pyarrow.parquet.read_schema(path).names)
-        twice = _twice(names, columns)
-        if twice:
-            raise UserError(f"{path}: two columns are called {twice[0]!r}", "Give each column a name of its own")
-        missing = [name for name in columns if name not in names]
-        if missing:
-            raise _no_column(path, missing, names)
-        loaded = pyarrow.parquet.read_table(path, columns=list(dict.fromkeys(columns)), partitioning=None)
-        values = {name: [_text_of(value) for value in loaded.column(name).to_pylist()] for name in columns}
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+            names = list(file.schema_arrow.names)
+            twice = _twice(names, columns)
+            if twice:
+                raise UserError(f"{path}: two columns are called {twice[0]!r}", "Give each column a name of its own")
+            missing = [name for name in columns if name not in names]
+            if missing:
+                raise _no_column(path, missing, names)
+            number = 0
+            for batch in file.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns))):
+                cells = [[_text_of(value) for value in batch.column(name).to_pylist()] for name in columns]
+                for row in zip(*cells, strict=True):
+                    number += 1
+                    yield number, row
     except UserError:
         raise
     except Exception as error:  # damage surfaces as whatever type the damaged part leads to, a UnicodeDecodeError for one
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: damaged, or of a type that is not read here ({reason})", "Write the file again") from None
-    return Table(path, values, list(range(1, loaded.num_rows + 1)), "row")
 
 
 def _text_of(value: Any) -> Any:

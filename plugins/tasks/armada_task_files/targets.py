@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from armada_task_files.cells import BrokenList, parse_list
-from armada_task_files.faults import quoted
+from armada_task_files.faults import Fault, quoted
 from armada_task_files.options import FilesOptions
 from armada_task_files.spelling import visible
 
@@ -18,9 +18,6 @@ MISSING = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "
     ("N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null")
 )
 """Words that data frames write and read for a missing value (the list of `pandas.read_csv`)."""
-
-Fault = tuple[str, str]
-"""What is wrong, and what to do."""
 
 
 def read_target(options: FilesOptions, value: Any) -> tuple[Any, Fault | None]:

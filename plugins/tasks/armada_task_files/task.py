@@ -1,21 +1,39 @@
-"""A user's table as a task: every cell is checked before the first one is trained on."""
+"""A user's table as a task: every cell is checked before the first one is trained on.
+
+A table is read twice: once to judge all of its rows and to choose which are trained on, once to fetch those. Nothing else of it
+is kept, so that a limit bounds the memory, whatever the size of the file.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from armada_cli import Environment, Split, Task, UserError
+from armada_cli import Environment, Split, Task, limited_rows
 from armada_cli.evaluation import metrics
-from armada_task_files.faults import quoted
+from armada_task_files.held_out import hold_out
 from armada_task_files.labels import Labels
 from armada_task_files.options import FilesOptions
-from armada_task_files.spelling import comparable, visible
-from armada_task_files.table import Table, read
-from armada_task_files.targets import MISSING, Fault, read_target
+from armada_task_files.survey import Survey, scratch
+from armada_task_files.table import Table
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Where the rows of a split stand.
+
+    Attributes:
+        numbers: for each of the survey's different labels, what `Split` has for it.
+        held, side: the rows with this mark in `held` are the split's; None is all of the table.
+        count: of them.
+    """
+
+    survey: Survey
+    numbers: Sequence[Any]
+    held: bytearray | None
+    side: int
+    count: int
 
 
 class Files(Task):
@@ -31,7 +49,7 @@ class Files(Task):
         super().__init__(options, environment)
         self.kind = options.kind()
         self.notes: list[str] = []
-        self._splits: dict[str, Split] = {}
+        self._parts: dict[str, _Part] = {}
         self._labels: tuple[str, ...] = ()
 
     def split(self, name: str) -> Split:
@@ -40,10 +58,18 @@ class Files(Task):
         Raises:
             UserError: a file, line or cell that cannot be used; with file, line and column.
         """
+        return self.sample(name, None)
+
+    def sample(self, name: str, rows: int | None) -> Split:
+        """The rows of `split` that a limit leaves, in the order of the file. The others are judged and not kept.
+
+        Raises:
+            UserError: as `split`.
+        """
         if name not in ("train", "validation"):
             raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
         self._load()
-        return self._splits[name]
+        return _fetch(self._parts[name], rows, name, regression=self.options.target == "regression")
 
     def labels(self) -> Sequence[str]:
         """Classification, multi-label: the option `classes`, or the labels of the training file, sorted (whole numbers by
@@ -61,127 +87,72 @@ class Files(Task):
         return metrics.score(self.options.metrics, outputs, labels)
 
     def _load(self) -> None:
-        if self._splits:
+        if self._parts:
             return
         options = self.options
-        table = read(options.file, options.columns, options.format)
-        texts, targets = _cells(table, options)
-        labels = Labels(table, targets, options)
+        with scratch() as connection:
+            training = Survey(Table(options.file, options.columns, options.format), options, connection, "training")
+            labels = Labels(training, options)
+            notes = [*labels.notes, *_missing_note(training)]
+            if options.validation is None:
+                classes = labels.numbers if options.target == "classification" else None
+                held = hold_out(training, classes, options.validation_share)
+                kept_back = sum(held)
+                self._parts = {
+                    "train": _Part(training, labels.numbers, held, 0, training.count - kept_back),
+                    "validation": _Part(training, labels.numbers, held, 1, kept_back),
+                }
+            else:
+                table = Table(options.validation, options.columns, options.format)
+                validation = Survey(table, options, connection, "validation")
+                notes += _missing_note(validation)
+                self._parts = {
+                    "train": _Part(training, labels.numbers, None, 0, training.count),
+                    "validation": _Part(validation, labels.numbered(validation), None, 0, validation.count),
+                }
+                notes += _overlap_note(training, validation)
         self._labels = labels.names
-        self.notes += labels.notes
-        self._note_missing(table, texts)
-        training = Split(texts, labels.numbers, [" ".join(text) for text in texts])
-        if options.validation is None:
-            held_out = _held_out(table, training, options)
-            kept = [row for row in range(len(training)) if row not in held_out]
-            self._splits = {"train": training.take(kept), "validation": training.take(sorted(held_out))}
-            return
-        other = read(options.validation, options.columns, options.format)
-        texts, targets = _cells(other, options)
-        self._note_missing(other, texts)
-        validation = Split(texts, labels.numbered(other, targets), [" ".join(text) for text in texts])
-        self._splits = {"train": training, "validation": validation}
-        self._note_overlap(other, training, validation)
-
-    def _note_missing(self, table: Table, texts: Sequence[tuple[str, ...]]) -> None:
-        rows = [row for row, text in enumerate(texts) if any(part.strip() in MISSING for part in text)]
-        if rows:
-            word = next(part.strip() for part in texts[rows[0]] if part.strip() in MISSING)
-            self.notes.append(
-                f"{table.path}: in {len(rows)} of {len(texts)} rows a text is a word for a missing value ({word!r}, first at "
-                f"{table.place(rows[0])}), and it is read as that word. Remove the rows if a text is missing there"
-            )
-
-    def _note_overlap(self, table: Table, training: Split, validation: Split) -> None:
-        known = {_key(text) for text in training.texts}
-        both = [row for row, text in enumerate(validation.texts) if _key(text) in known]
-        if both:
-            self.notes.append(
-                f"{table.path}: {len(both)} of {len(validation)} texts are in {self.options.file} too "
-                f"(the first is at {table.place(both[0])}), so scores will flatter. Remove them from one of the files"
-            )
+        self.notes += notes
 
 
-# --------------------------------------------------------------------------------------------------------------- cells
-
-
-def _cells(table: Table, options: FilesOptions) -> tuple[list[tuple[str, ...]], list[Any]]:
-    """Texts, and targets as `read_target` gives them."""
-    faults = table.faults()
-    columns = [name for name in (options.text, options.text2) if name is not None]
-    texts, targets = [], []
-    # A column has few different cells, and reading a list in a text costs as much as all else about a row.
-    known: dict[str, tuple[Any, Fault | None]] = {}
-    for row, number in enumerate(table.numbers):
-        fault = None
-        text = []
-        for name in columns:
-            fault = fault or _text_fault(name, table.columns[name][row])
-            text.append(table.columns[name][row])
-        cell = table.columns[options.label][row]
-        if not isinstance(cell, str):
-            target, label_fault = read_target(options, cell)
-        else:
-            read_cell = known.get(cell)
-            if read_cell is None:
-                read_cell = known[cell] = read_target(options, cell)
-            target, label_fault = read_cell
-        fault = fault or label_fault
-        if fault:
-            faults.add(number, *fault)
+def _fetch(part: _Part, limit: int | None, name: str, *, regression: bool) -> Split:
+    """The rows of a split that a limit leaves."""
+    part.survey.refuse_changed()
+    chosen = limited_rows(part.count, limit, name)
+    texts: list[tuple[str, ...]] = []
+    labels: list[Any] = []
+    place = -1
+    for row, _, text, target in part.survey.rows():
+        if part.held is not None and part.held[row] != part.side:
             continue
-        texts.append(tuple(text))
-        targets.append(target)
-    faults.stop()
-    return texts, targets
+        place += 1
+        if chosen is not None and (len(texts) == len(chosen) or place != chosen[len(texts)]):
+            continue
+        texts.append(text)
+        labels.append(target if regression else part.numbers[target])
+    part.survey.refuse_changed()
+    return Split(texts, labels, [" ".join(text) for text in texts])
 
 
-def _text_fault(name: str, value: Any) -> Fault | None:
-    if value is None or (isinstance(value, str) and not visible(value).strip()):
-        return f"column {name!r} is empty", "Fill the text in, or remove the line"
-    if isinstance(value, float) and math.isnan(value):
-        return f"column {name!r} holds nan, not a text", "Fill the text in, or remove the line"
-    if not isinstance(value, str):
-        return f"column {name!r} holds {quoted(value)}, not a text", "Put the text in quotes, or name another column"
-    return None
+def _missing_note(survey: Survey) -> list[str]:
+    if survey.missing is None:
+        return []
+    rows, line, word = survey.missing
+    table = survey.table
+    return [
+        f"{table.path}: in {rows} of {survey.count} rows a text is a word for a missing value ({word!r}, first at "
+        f"{table.place(line)}), and it is read as that word. Remove the rows if a text is missing there"
+    ]
 
 
-# --------------------------------------------------------------------------------------------------------------- split
-
-
-def _key(text: tuple[str, ...]) -> tuple[str, ...]:
-    """Texts that differ in case, spacing, Unicode form or invisible characters alone are the same text."""
-    return tuple(comparable(part) for part in text)
-
-
-def _held_out(table: Table, training: Split, options: FilesOptions) -> set[int]:
-    """Rows kept back for validation: a function of the texts, the seed and the share. The same text never stands on both
-    sides, and every class keeps at least one text to train on; for classification each class gives its share."""
-    rows: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for row, text in enumerate(training.texts):
-        rows[_key(text)].append(row)
-    groups: dict[Any, list[tuple[str, ...]]] = defaultdict(list)
-    for text, members in rows.items():
-        groups[training.labels[members[0]] if options.target == "classification" else None].append(text)
-    left = Counter(training.labels) if options.target == "classification" else None
-    held: set[int] = set()
-    for label in sorted(groups, key=lambda label: -len(groups[label])):
-        texts = groups[label]
-        texts.sort(key=lambda text: hashlib.sha256("\0".join((str(options.seed), *text)).encode()).digest())
-        count = min(round(options.validation_share * len(texts)), len(texts) - 1)
-        if not held and len(texts) > 1:
-            count = max(count, 1)
-        for text in texts[:count]:
-            if left is not None:
-                # A text that stands there with two labels may carry the last row of the other class.
-                after = left - Counter(training.labels[row] for row in rows[text])
-                if len(after) < len(left):
-                    continue
-                left = after
-            held.update(rows[text])
-    if not held:
-        texts_there = "1 text is" if len(rows) == 1 else f"{len(rows)} different texts are"
-        raise UserError(
-            f"{table.path}: {texts_there} too few to keep some back for validation", "Add rows, or name a validation file"
-        )
-    return held
+def _overlap_note(training: Survey, validation: Survey) -> list[str]:
+    both, line = training.connection.execute(
+        f"SELECT count(*), min(line) FROM {validation.name} WHERE digest IN (SELECT digest FROM {training.name})"
+    ).fetchone()
+    if not both:
+        return []
+    table = validation.table
+    return [
+        f"{table.path}: {both} of {validation.count} texts are in {training.table.path} too "
+        f"(the first is at {table.place(line)}), so scores will flatter. Remove them from one of the files"
+    ]
