@@ -134,7 +134,12 @@ def _umask() -> int:
 
 def write_json(path: Path, value: Any) -> None:
     """`write_atomic` of readable JSON with sorted keys: equal values are equal bytes."""
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_bytes_atomic(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """What `write_json` writes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
 def read_json(path: Path) -> Any | None:

@@ -91,6 +91,21 @@ def pinned(value: Any) -> Any:
     return _changed(value, lambda item: {**item, "content": _digest_of(Path(item["file"]))})
 
 
+def unpinned(value: Any) -> Any:
+    """The value as it was before `pinned`."""
+    return _changed(value, lambda item: {key: part for key, part in item.items() if key != "content"})
+
+
+def require_content(path: Path, content: str | None) -> None:
+    """Raises UserError: the file no longer has the SHA-256 `content`; None asks for none."""
+    if content is not None and _digest_of(path) != content:
+        raise _has_changed(path)
+
+
+def _has_changed(path: Path) -> UserError:
+    return UserError(f"{_shown(path)} has changed since this trial was planned", "Run the recipe again")
+
+
 def _changed(value: Any, change: Any) -> Any:
     if not any(True for _ in mentioned(value)):
         return value
@@ -147,7 +162,7 @@ def load(kind: str, path: Path, name: str, environment: Environment, content: st
         raise UserError(f"{_shown(path)}: {reason}", "A relative path is relative to the recipe") from None
     digest = hashlib.sha256(source).hexdigest()
     if content is not None and digest != content:
-        raise UserError(f"{_shown(path)} has changed since this trial was planned", "Run the recipe again")
+        raise _has_changed(path)
     module = _execute(path, source, digest)
     found = getattr(module, name, None)
     classes = [key for key, item in vars(module).items() if isinstance(item, type) and item.__module__ == module.__name__]

@@ -22,13 +22,11 @@ from armada_cli.errors import UserError
 from armada_cli.features.store import identity_key, teacher_identity
 from armada_cli.recipe.model import Choice, Recipe
 from armada_cli.recipe.nested import read_nested
+from armada_cli.runs import EVALUATED
 from armada_cli.settings import Features, Train
 
 MAX_TRIALS = 10_000
 """Of one recipe. Its lists are multiplied with each other, and five short ones make a thousand million."""
-
-EVALUATED = "evaluated"
-"""The role of the trial whose student a trial scores on another task, without training it."""
 
 HOST_REVISION = 2
 """Part of every trial's id. Raised when the host itself begins to give other scores for the same options: in how it trains,
@@ -159,16 +157,26 @@ class Plan:
         """
         key = (id(choice), of_features, training)
         if key not in self._identities:
-            registered = choice.registered
             if of_features:
-                identity = teacher_identity(registered, choice.options, environment)
+                identity = teacher_identity(choice.registered, choice.options, environment)
             else:
-                own = registered.component.identity(choice.options, environment, training=training)
-                identity = {**own, "options": local.anywhere(own["options"]), "plugin": registered.origin}
-                if loss := manifold_loss(choice, environment):
-                    identity["manifold"] = self.identity(loss, environment)
+                identity = component_identity(choice, environment, training=training)
             self._identities[key] = (choice, identity)  # the choice is kept, or another one could get its id
         return self._identities[key][1]
+
+
+def component_identity(choice: Choice, environment: Environment, *, training: bool = False) -> dict[str, Any]:
+    """What a trial's id says of one of its components, computed from the files as they are now.
+
+    Args:
+        training: without what concerns evaluation alone.
+    """
+    registered = choice.registered
+    own = registered.component.identity(choice.options, environment, training=training)
+    identity = {**own, "options": local.anywhere(own["options"]), "plugin": registered.origin}
+    if loss := manifold_loss(choice, environment):
+        identity["manifold"] = component_identity(loss, environment)
+    return identity
 
 
 def make_plan(recipe: Recipe, environment: Environment, resize: Callable[[Choice], Choice] = lambda choice: choice) -> Plan:

@@ -1,6 +1,6 @@
 """The run folder: where everything lies, written so that a reader never sees half a file.
 
-runs/trials/<id>/    spec.json, log.jsonl, checkpoint/, student/, timings.json, result.json (last, by rename)
+runs/trials/<id>/    spec.json, log.jsonl, checkpoint/, student/, timings.json, digests.json, result.json (last)
 runs/<recipe>/       recipe.yaml, resolved.json, run.json, report.{txt,md,json}
 runs/features.db     every teacher representation, once
 runs/features/       h_t of a task's training split, reduced and standardised
@@ -10,18 +10,34 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeGuard
 
+from armada_cli import weights
+from armada_cli.digests import DamagedDigests, differences, load_checked_json, read_digests
 from armada_cli.errors import UserError
 from armada_cli.files import disk_error, read_json, remove, require_inside, sweep_halves
 from armada_cli.run_names import RUN_FILES, is_reserved, refuse_folder_name, require_run_name
 
 LOCK = ".lock"
+SPEC, RESULT, STUDENT = "spec.json", "result.json", "student"
+
+EVALUATED = "evaluated"
+"""The role of the trial whose student a trial scores on another task, without training it."""
+
+
+def is_spec(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a value has what is read of a ``spec.json``."""
+    kinds = {"build": dict, "train": dict, "depends": dict, "seed": int}
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), kind) for name, kind in kinds.items()):
+        return False
+    parts = [value["build"].get(kind) for kind in ("student", "task", "method")]
+    return all(isinstance(part, dict) and {"name", "options"} <= set(part) for part in parts)
 
 
 class Runs:
@@ -89,10 +105,46 @@ class Runs:
             if is_reserved(first) or (len(rest) == 1 and rest[0] in RUN_FILES):
                 raise UserError(f"{output} belongs to the runs in {self.root}", "Name a place outside of them")
 
-    def result(self, trial_id: str) -> dict[str, Any] | None:
-        """The result of a finished trial; None when it is unfinished or its file damaged."""
-        value = read_json(self.trial(trial_id) / "result.json")
-        return value if isinstance(value, dict) and value.get("id") == trial_id and "scores" in value else None
+    def result(self, trial_id: str, *, scored: bool = False) -> dict[str, Any] | None:
+        """The result of a finished trial; None when it is unfinished or its file damaged.
+
+        Args:
+            scored: the trial has a score of its own; one that only trains for others to evaluate has none.
+        """
+        try:
+            value = load_checked_json(self.trial(trial_id), RESULT)
+        except (OSError, ValueError):
+            return None
+        if not isinstance(value, dict) or value.get("id") != trial_id:
+            return None
+        if not isinstance(value.get("metric"), str) or not isinstance(value.get("scores"), dict):
+            return None
+        score = value["scores"].get(value["metric"])
+        finite = isinstance(score, (int, float)) and math.isfinite(score)
+        return value if finite or not scored else None
+
+    def damage(self, trial_id: str) -> str | None:
+        """What is missing or damaged of a finished trial that others build on: of what it was, and of its student where it
+        has one. None when all is as it was written. Reads every byte; a trial of an earlier version has no digests, and there
+        only what shows by itself does.
+        """
+        folder = self.trial(trial_id)
+        spec = read_json(folder / SPEC)
+        try:
+            digests = read_digests(folder)
+        except DamagedDigests as error:
+            return str(error)
+        if digests is not None:
+            parts = [SPEC, *([STUDENT] if any(name.startswith(f"{STUDENT}/") for name in digests) else [])]
+            return next(differences(folder, digests, parts), None)
+        if not is_spec(spec):
+            return f"{SPEC} is missing or damaged"
+        if EVALUATED in spec["depends"]:
+            return None
+        if not any((folder / STUDENT).glob("*")):
+            return f"{STUDENT} is missing"
+        complaint = weights.damage(folder / STUDENT)
+        return f"{STUDENT}/{complaint}" if complaint else None
 
     def components(self, recipe: str) -> list[Mapping[str, Any]]:
         """The components that a recipe's last run was made of, each with kind, name, distribution and version; none when it
@@ -132,9 +184,12 @@ class Runs:
         sweep_halves(self.run(recipe), RUN_FILES)
         sweep_halves(self.features)
 
-    def sweep(self, trial_id: str) -> None:
+    def sweep(self, trial_id: str, *, finished: bool) -> None:
         """Remove what a killed process left in a trial's folder: halves of files and folders, and what a finished trial no
         longer needs. A trial that another process works on is left alone.
+
+        Args:
+            finished: nothing of it will be made again; a result alone does not tell that.
 
         Raises:
             UserError: its folder cannot be written.
@@ -148,7 +203,7 @@ class Runs:
             for half in (*folder.glob(".*"), *folder.glob("checkpoint/.*")):
                 if half != folder / LOCK:
                     remove(half, self.trials)
-            if self.result(trial_id) is not None:
+            if finished and self.result(trial_id) is not None:
                 self.drop_progress(trial_id)
 
     def drop_progress(self, trial_id: str) -> None:
@@ -157,6 +212,11 @@ class Runs:
         remove(folder / "checkpoint", self.trials)
         for notes in folder.glob("answers*.part"):
             remove(notes, self.trials)
+
+    def drop_outputs(self, trial_id: str) -> None:
+        """Remove what a trial's student has said: another one takes its place."""
+        for outputs in self.trial(trial_id).glob("outputs-*.safetensors"):
+            remove(outputs, self.trials)
 
     def _lock_file(self, trial_id: str) -> TextIO:
         folder = self.trial(trial_id)

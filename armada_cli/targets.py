@@ -91,8 +91,16 @@ def write_rest(folder: Path, rest: Scale) -> None:
 
 
 def read_rest(folder: Path) -> Scale:
-    """What `write_rest` noted."""
-    stored = read_json(folder / FILE)
-    if not isinstance(stored, dict):
+    """What `write_rest` noted.
+
+    Raises:
+        UserError: the note is damaged; without it every answer would be in another unit.
+    """
+    if not (folder / FILE).exists():
         return NONE
-    return Scale(float(stored.get("multiply_by", 1.0)), float(stored.get("then_add", 0.0)))
+    stored = read_json(folder / FILE)
+    numbers = [stored.get(name) for name in ("multiply_by", "then_add")] if isinstance(stored, dict) else [None, None]
+    factor, shift = (float(number) if isinstance(number, (int, float)) else math.nan for number in numbers)
+    if not (math.isfinite(factor) and math.isfinite(shift)):
+        raise UserError(f"{folder / FILE} is damaged", "It tells the unit of the answers: the student has to be made again")
+    return Scale(factor, shift)

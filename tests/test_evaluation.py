@@ -131,4 +131,28 @@ def test_an_interrupted_evaluation_goes_on_where_it_stood(tmp_path: Path) -> Non
     assert (found.answers, found.scores) == (whole.answers, whole.scores)
     asked_again = [PROMPTS[row] for row in (1, 3, 0)]
     assert sorted(first.asked + again.asked) == sorted(PROMPTS * 2 + asked_again), "the batch of the lost line, as a whole"
-    assert [len(json.loads(line)) for line in notes.read_text(encoding="utf-8").splitlines()] == [3] * (7 + 3 + 2)
+    assert [len(json.loads(line)) for line in notes.read_text(encoding="utf-8").splitlines()] == [4] * (7 + 3 + 2)
+
+
+@pytest.mark.parametrize("damage", ["letter", "not UTF-8", "line break", "row", "list", "of an earlier version"])
+def test_notes_that_are_not_what_was_written_are_asked_again(tmp_path: Path, damage: str) -> None:
+    """One byte of an answer is another answer, and would be another score."""
+    notes = tmp_path / "answers.part"
+    whole = evaluated(Echo(), Written(), WRITTEN)
+    with pytest.raises(Interrupted):
+        evaluated(first := Echo(), Written(), WRITTEN, notes=notes, stopping=lambda: len(first.asked) >= 7)
+    lines = notes.read_bytes().splitlines(keepends=True)
+    answer = json.loads(lines[3])["answer"].encode()
+    lines[3] = {
+        "letter": lines[3].replace(answer, bytes([answer[0] ^ 1]) + answer[1:]),
+        "not UTF-8": lines[3].replace(answer, b"\xff" + answer[1:]),
+        "line break": lines[3].replace(b"\n", b"\x0b"),
+        "row": lines[3].replace(b'"row": ', b'"row": 1'),
+        "list": b"[1]\n",
+        "of an earlier version": lines[3].split(b', "digest"')[0] + b"}\n",
+    }[damage]
+    notes.write_bytes(b"".join(lines))
+    again = Echo()
+    found = evaluated(again, Written(), WRITTEN, notes=notes)
+    assert (found.answers, found.scores) == (whole.answers, whole.scores)
+    assert (len(first.asked) + len(again.asked) == len(PROMPTS) * 2) == (damage == "of an earlier version")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -226,5 +227,22 @@ def test_a_trial_without_its_student_says_how_to_get_one(finished: Path, tmp_pat
     (folder / "spec.json").write_bytes((item["folder"] / "spec.json").read_bytes())
     ended = export(tmp_path / "runs", item["id"], "--output", tmp_path / "mine")
     assert ended.complaint == (
-        f"armada: trial {item['id']} has no student in {folder}. Remove its result.json and run the recipe again"
+        f"armada: trial {item['id']} has no student in {folder}. "
+        f"Remove {folder / 'result.json'} and run the recipe again: it is trained anew"
     )
+
+
+def test_a_damaged_student_is_never_handed_out(finished: Path, tmp_path: Path) -> None:
+    item = next(iter(by_method(finished).values()))
+    runs = tmp_path / "runs"
+    folder = Path(shutil.copytree(item["folder"], runs / "trials" / item["id"]))
+    weights = next((folder / "student").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    ended = export(runs, item["id"], "--output", tmp_path / "mine")
+    assert ended.complaint == (
+        f"armada: the student of trial {item['id']} is damaged ({weights} does not match its digest). "
+        f"Remove {folder / 'result.json'} and run the recipe again: it is trained anew"
+    )
+    assert not (tmp_path / "mine").exists()

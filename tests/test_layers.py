@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
-    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "reading", "settings", "content", "direction"}
+    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "reading", "settings", "content", "direction", "digests"}
     | {
         "data",
         "weights",
@@ -102,6 +102,7 @@ def test_reporting_reads_run_folders_and_never_training_code(path: Path) -> None
         "errors",
         "files",
         "reading",
+        "digests",
         "direction",
         "run_names",
         "escaping",

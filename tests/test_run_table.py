@@ -39,6 +39,7 @@ def test_a_recipe_runs_to_its_table_and_again_at_no_cost(recipe, tmp_path, monke
     for folder in runs.glob("trials/*"):
         assert sorted(item.name for item in folder.iterdir()) == [
             ".lock",
+            "digests.json",
             "log.jsonl",
             "result.json",
             "spec.json",

@@ -8,6 +8,7 @@ are not asked again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -170,22 +171,18 @@ def _gathered(mine: dict[int, Any], total: int, accelerator: Accelerator) -> lis
 
 
 class _Notebook:
-    """Answers in the order they came, one JSON object a line; a line that a crash cut off is asked again."""
+    """Answers in the order they came, one JSON object a line with a digest of its own. What a crash cut off, or what is no
+    longer as it was written, is asked again, and so is all that lies behind it."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._known: dict[int, dict[int, str]] = {}
         if path is None or not path.is_file():
             return
-        whole = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                item = parse_json(line)
-                self._known.setdefault(item["seed"], {})[item["row"]] = item["answer"]
-                whole.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue
-        write_atomic(path, "".join(f"{line}\n" for line in whole))
+        notes, _ = read_notes(path)
+        for note in notes:
+            self._known.setdefault(note["seed"], {})[note["row"]] = note["answer"]
+        write_atomic(path, "".join(json.dumps(note) + "\n" for note in notes))
 
     def known(self, seed: int) -> dict[int, str]:
         return self._known.get(seed, {})
@@ -193,12 +190,43 @@ class _Notebook:
     def write(self, seed: int, rows: Sequence[int], answers: Sequence[str]) -> None:
         if self.path is None:
             return
-        lines = [json.dumps({"seed": seed, "row": row, "answer": said}) + "\n" for row, said in zip(rows, answers, strict=True)]
+        lines = [json.dumps(_note(seed, row, said)) + "\n" for row, said in zip(rows, answers, strict=True)]
         try:
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write("".join(lines))
         except OSError as error:
             raise disk_error(self.path, error) from error
+
+
+def read_notes(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The notes of an unfinished evaluation up to the first that is damaged, and whether that was the end of the file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    notes: list[dict[str, Any]] = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            note = parse_json(line)
+        except ValueError:
+            return notes, not line
+        if not _is_note(note):
+            return notes, False
+        notes.append(note)
+    return notes, True
+
+
+def _note(seed: int, row: int, answer: str) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps([seed, row, answer]).encode()).hexdigest()[:16]
+    return {"seed": seed, "row": row, "answer": answer, "digest": digest}
+
+
+def _is_note(value: Any) -> bool:
+    """Whether it is what `_note` made; an earlier version's have no digest."""
+    if not isinstance(value, dict) or not {"seed", "row", "answer"} <= set(value) or not isinstance(value["answer"], str):
+        return False
+    whole = _note(value["seed"], value["row"], value["answer"])
+    return value == whole or (set(value) < set(whole) and type(value["seed"]) is type(value["row"]) is int)
 
 
 @contextmanager

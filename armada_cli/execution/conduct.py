@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
@@ -20,10 +20,14 @@ from armada_cli.execution import display
 from armada_cli.execution.judgement import judge
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
+from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.files import read_json, write_atomic, write_json
 from armada_cli.launch import read_launch
-from armada_cli.plan import Plan, Trial, device_kind
-from armada_cli.runs import Runs
+from armada_cli.plan import FeatureJob, Plan, Trial, device_kind
+from armada_cli.runs import RESULT, Runs
+
+if TYPE_CHECKING:
+    from armada_cli.features.prepare import Prepared
 
 
 @dataclass
@@ -66,21 +70,16 @@ class Conduct:
         self._require_all()
         for trial in self.plan.everything:
             self._note_result(trial)
-        todo = [trial for trial in self.plan.everything if self.status.get(trial.id, ("", ""))[0] != "done"]
-        needed = {trial.id for trial in todo if trial not in self.plan.dependencies}
-        # An evaluation needs its training, and that perhaps a text teacher's.
-        for trial in reversed(self.plan.everything):
-            if trial.id in needed and trial in todo:
-                needed |= set(trial.depends.values())
-        todo = [trial for trial in todo if trial.id in needed]
+        todo = self._unfinished()
         judge(self.plan, self.environment, todo, fetch=True)
         self.runs.make()
         if self.leads:
             self.runs.sweep_unfinished(self.plan.recipe.name)
             write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
             write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
+            begun = {trial.id for trial in todo}
             for trial in self.plan.everything:
-                self.runs.sweep(trial.id)
+                self.runs.sweep(trial.id, finished=trial.id not in begun)
         failed: dict[str, str] = {}
         if todo:
             self._record()
@@ -95,6 +94,31 @@ class Conduct:
         elif not self._recorded_before():
             self._record()
         return failed
+
+    def _unfinished(self) -> list[Trial]:
+        """The trials that have to be run, in the order they can be: those of the recipe without a result, and what they depend
+        on, where it has no result or its student is no longer what was written."""
+        everything = {trial.id: trial for trial in self.plan.everything}
+        only_needed = {trial.id for trial in self.plan.dependencies}
+        asked = [trial.id for trial in everything.values() if trial.id not in only_needed and not self._is_done(trial)]
+        todo: set[str] = set()
+        seen = set(asked)
+        # An evaluation needs its training, and that perhaps a text teacher's.
+        while asked:
+            trial = everything[asked.pop()]
+            if self._is_done(trial):
+                damage = self.runs.damage(trial.id)
+                if damage is None:
+                    continue
+                del self.status[trial.id]
+                self._say_again(trial, damage)
+            todo.add(trial.id)
+            asked += [needed for needed in set(trial.depends.values()) - seen if needed in everything]
+            seen |= set(trial.depends.values())
+        return [trial for trial in everything.values() if trial.id in todo]
+
+    def _is_done(self, trial: Trial) -> bool:
+        return self.status.get(trial.id, ("", ""))[0] == "done"
 
     # -------------------------------------------------------------------------------------------------------- stages
 
@@ -122,8 +146,6 @@ class Conduct:
 
     def _with_features(self, todo: list[Trial]) -> list[dict[str, Any]]:
         """The specs of `todo`, with the keys of the prepared features of those that need them."""
-        from armada_cli.features.prepare import Prepared, represent
-
         made: dict[str, Prepared] = {}
         notes: dict[str, str | None] = {}
         specs = []
@@ -132,10 +154,7 @@ class Conduct:
             jobs = () if trial.features is None else trial.features.members or (trial.features,)
             for job in jobs:
                 if job.key not in made:
-                    split = job.split(self.environment)
-                    made[job.key], _ = represent(
-                        job.teacher.registered, job.teacher.options, self.environment, split.teacher_inputs, job.features
-                    )
+                    made[job.key] = self._represent(job)
                     note = made[job.key].note(job.teacher.registered)
                     if note and self.leads and note not in notes.values():
                         print(f"armada: {note}", file=sys.stderr)
@@ -147,6 +166,19 @@ class Conduct:
                     spec["parts"] = [made[job.key].width for job in jobs]
             specs.append(spec)
         return specs
+
+    def _represent(self, job: FeatureJob) -> Prepared:
+        """h_t of one job, made or found; of the rows and the teacher that were planned."""
+        from armada_cli.features.prepare import prepared_key, represent
+
+        split = job.split(self.environment)
+        # Before a teacher is asked: it may cost money, and no trial could use its answers.
+        require_unchanged_choice("task", job.task, self.plan.identity(job.task, self.environment), self.environment)
+        teacher, inputs = job.teacher, split.teacher_inputs
+        prepared, _ = represent(teacher.registered, teacher.options, self.environment, inputs, job.features)
+        if prepared.key != prepared_key(job.identity_key, inputs, job.features):
+            raise UserError(f"the files of teacher {teacher.title} changed while the recipe ran", "Run the recipe again")
+        return prepared
 
     def _trials(self, specs: list[dict[str, Any]]) -> dict[str, str]:
         titles = {spec["id"]: spec["title"] for spec in specs}
@@ -198,10 +230,16 @@ class Conduct:
     # -------------------------------------------------------------------------------------------------------- record
 
     def _note_result(self, trial: Trial) -> None:
-        result = self.runs.result(trial.id)
+        result = self.runs.result(trial.id, scored=trial.evaluate)
         if result is not None:
             self.status[trial.id] = ("done", "")
             self.metrics[trial.id] = result["metric"]
+        elif (self.runs.trial(trial.id) / RESULT).exists():
+            self._say_again(trial, f"{RESULT} is damaged")
+
+    def _say_again(self, trial: Trial, why: str) -> None:
+        if self.leads:
+            print(f"armada: trial {trial.id} is made again: its {why}", file=sys.stderr)
 
     def _trial_states(self) -> Iterator[tuple[str, str]]:
         for trial in self.plan.trials:

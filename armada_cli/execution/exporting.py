@@ -16,9 +16,8 @@ from armada_cli.catalog import did_you_mean
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.files import disk_error, expand, make_readable, read_json, remove
-from armada_cli.plan import EVALUATED
 from armada_cli.reporting.folder import read_run
-from armada_cli.runs import Runs
+from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs, is_spec
 
 SHORTEST_ID = 4
 """Digits of a trial's id that name it, at least."""
@@ -132,11 +131,12 @@ def export(candidate: Candidate, output: Path, environment: Environment, *, merg
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is not empty" if output.is_dir() else f"{output} is a file", "Name a new folder")
-    source = candidate.folder / "student"
+    source = candidate.folder / STUDENT
+    again = f"Remove {candidate.folder / RESULT} and run the recipe again: it is trained anew"
     if not source.is_dir():
-        raise UserError(
-            f"trial {candidate.id} has no student in {candidate.folder}", "Remove its result.json and run the recipe again"
-        )
+        raise UserError(f"trial {candidate.id} has no student in {candidate.folder}", again)
+    if damage := Runs(candidate.folder.parents[1]).damage(candidate.id):
+        raise UserError(f"the student of trial {candidate.id} is damaged ({candidate.folder / damage})", again)
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -203,13 +203,12 @@ def _labels(config: dict[str, Any]) -> int:
 def _candidate(trial_id: str, root: Path) -> Candidate:
     """A trial, or the one whose student it scores."""
     runs = Runs(root)
-    spec = read_json(runs.trial(trial_id) / "spec.json")
-    if not isinstance(spec, dict) or "build" not in spec:
+    spec = read_json(runs.trial(trial_id) / SPEC)
+    if not is_spec(spec):
         raise UserError(
-            f"{runs.trial(trial_id) / 'spec.json'} is damaged", "Remove the trial's folder and run the recipe again"
+            f"{runs.trial(trial_id) / SPEC} is missing or damaged", "Remove the trial's folder and run the recipe again"
         )
-    trained = (spec.get("depends") or {}).get(EVALUATED)
-    if trained:
+    if trained := spec["depends"].get(EVALUATED):
         return _candidate(trained, root)
     build = spec["build"]
     names = {kind: {build[kind]["name"]} for kind in ("student", "task", "method")}

@@ -25,7 +25,7 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
     verdict = judge(plan, environment)
     recipe, runs = plan.recipe, Runs(environment.runs)
     everything = plan.everything
-    done = [trial for trial in everything if runs.result(trial.id) is not None]
+    done = [trial for trial in everything if runs.result(trial.id, scored=trial.evaluate) is not None]
     finished = {trial.id for trial in done}
     begun = [t for t in everything if t.id not in finished and any((runs.trial(t.id) / "checkpoint").glob("step-*"))]
     choices = plan.choices

@@ -18,6 +18,7 @@ from typing import Any
 
 from armada_cli.contracts import JSON, Environment, Split, TeacherInput, fingerprint
 from armada_cli.errors import UserError
+from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.features.store import input_hashes
 from armada_cli.files import cache_folder, read_json, write_bytes_atomic, write_json
 from armada_cli.plan import EVALUATED, FeatureJob, Plan, Trial, plain_options
@@ -137,6 +138,8 @@ def _judge(part: _Part, plan: Plan, environment: Environment, verdict: Verdict) 
             except UserError as error:
                 return [str(error)]
         known = reader.notes, hashes, len(reader.splits.get("train", ()))
+        # A verdict over edited rows would be remembered as one over those that were planned.
+        require_unchanged_choice("task", part.task, plan.identity(part.task, environment), environment)
         _keep(place, *known, with_hashes=bool(part.jobs))
     notes, hashes, rows = known
     verdict.notes += notes

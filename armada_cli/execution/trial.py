@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,22 +14,24 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from safetensors.torch import load_file, save_file
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from armada_cli import catalog as catalogs
 from armada_cli import local
 from armada_cli.contracts import Environment, Loss, Method, Problem, Setup, Split, Student, Task, fingerprint
 from armada_cli.devices import pick_trial_device
+from armada_cli.digests import write_digests
 from armada_cli.errors import TrialFailed, UserError
 from armada_cli.escaping import escape_for_terminal, escape_line
 from armada_cli.evaluation import generation
 from armada_cli.execution.judgement import require_rows
+from armada_cli.execution.outputs import read_outputs, write_outputs
+from armada_cli.execution.unchanged import describe_change
 from armada_cli.features.prepare import load_prepared
-from armada_cli.files import disk_error, read_json, remove, replace_folder, write_json
+from armada_cli.files import as_json, disk_error, read_json, remove, replace_folder, write_bytes_atomic, write_json
 from armada_cli.launch import Launch, read_launch, settle_environment
-from armada_cli.plan import EVALUATED
-from armada_cli.runs import Runs
+from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs
 from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale, read_rest, scale_of, write_rest
 from armada_cli.training import scales
@@ -41,6 +42,9 @@ from armada_cli.training.processes import gather_rows, processes
 from armada_cli.training.seeds import drawn_from, stream
 
 Progress = Callable[[str, int, int, str], None]
+
+FINISHED = (SPEC, "log.jsonl", "timings.json", "answers.jsonl", STUDENT)
+"""What a finished trial's digests tell of, beside its result."""
 
 
 def run_trial(
@@ -59,7 +63,10 @@ def run_trial(
     if processes() > 1:
         return _Trial(spec, environment, runs, progress, stopping).run()
     with runs.lock(spec["id"]):
-        return runs.result(spec["id"]) or _Trial(spec, environment, runs, progress, stopping).run()
+        result = runs.result(spec["id"], scored=spec["evaluate"])
+        if result is not None and runs.damage(spec["id"]) is None:
+            return result  # another process has made it meanwhile
+        return _Trial(spec, environment, runs, progress, stopping).run()
 
 
 class _Trial:
@@ -79,7 +86,7 @@ class _Trial:
         started, cpu = time.perf_counter(), time.process_time()
         with_log = self.accelerator.is_main_process
         if with_log:
-            write_json(self.folder / "spec.json", dict(self.spec))
+            write_json(self.folder / SPEC, dict(self.spec))
         self.progress("loading", 0, 1, "")
 
         if EVALUATED in self.spec["depends"]:
@@ -117,6 +124,7 @@ class _Trial:
             stopping=self.stopping,
             scale=scale,
         )
+        self._require_unchanged()  # before a checkpoint stands under the trial's id
         outcome = loop.run()
         records = read_log(self.folder)
         own = {name: scale.restore(outputs.cpu()) for name, outputs in method.own_outputs().items()}
@@ -146,6 +154,7 @@ class _Trial:
                 *scales.warnings(records, self._weights()),
             ],
         }
+        self._require_unchanged()
         if with_log:
             self.progress("export", 0, 1, "")
             self._export(student, model, problem, scale)
@@ -160,6 +169,7 @@ class _Trial:
         task, split = self._task(), self._split("validation")
         other = self.runs.result(trained) or {}
         student, model = self._finished(trained)
+        self._require_unchanged()  # before answers are noted under the trial's id
         seconds = time.perf_counter()
         evaluation = generation.evaluate(
             student,
@@ -186,11 +196,24 @@ class _Trial:
             "plugins": self.spec.get("plugins", {}),
             "warnings": [*getattr(task, "notes", ()), *other.get("warnings", ())],
         }
+        self._require_unchanged()
         if self.accelerator.is_main_process:
             generation.save_answers(self.folder / "answers.jsonl", evaluation, split)
             self._finish(result, started, cpu, {"evaluation": time.perf_counter() - seconds}, {})
         self.accelerator.wait_for_everyone()
         return result
+
+    def _require_unchanged(self) -> None:
+        """Compare what was read with what the trial's id stands for. All processes come to one verdict.
+
+        Raises:
+            TrialFailed: it changed; nothing may be kept under this id.
+        """
+        verdict = [describe_change(self.spec, self.environment) if self.accelerator.is_main_process else None]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(verdict)
+        if verdict[0]:
+            raise TrialFailed(f"{verdict[0]}; nothing is kept of this trial. Run the recipe again: it is planned anew")
 
     def _finish(
         self, result: Mapping[str, Any], started: float, cpu: float, stages: Mapping[str, float], more: Mapping[str, Any]
@@ -198,7 +221,12 @@ class _Trial:
         """Write the result, last, and drop what was needed to go on."""
         wall, processor = time.perf_counter() - started, time.process_time() - cpu
         write_json(self.folder / "timings.json", {"wall": wall, "cpu": processor, "stages": dict(stages), **more})
-        write_json(self.folder / "result.json", dict(result))
+        content = as_json(dict(result))
+        try:
+            write_digests(self.folder, FINISHED, {RESULT: content})
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+        write_bytes_atomic(self.folder / RESULT, content)
         self.runs.drop_progress(self.spec["id"])
 
     # ------------------------------------------------------------------------------------------------------- pieces
@@ -304,15 +332,10 @@ class _Trial:
         key = fingerprint([list(map(list, split.texts)), self.train.max_length])
         path = self.runs.trial(other) / f"outputs-{key}.safetensors"
         with self.runs.lock(other):  # several trials may build on it, side by side
-            if path.is_file():
-                return load_file(path)["logits"]
-            logits = self._outputs_of(other, problem, split)
-            temporary = path.with_name(f".{path.name}")
-            try:
-                save_file({"logits": logits}, temporary)
-                os.replace(temporary, path)
-            except OSError as error:
-                raise disk_error(path, error) from error
+            logits = read_outputs(path, (len(split), problem.outputs))
+            if logits is None:
+                logits = self._outputs_of(other, problem, split)
+                write_outputs(path, logits)
         return logits
 
     def _outputs_of(self, trial: str, problem: Problem, split: Split) -> Tensor:
@@ -325,21 +348,23 @@ class _Trial:
                 rows = range(start, min(start + 32, len(split)))
                 inputs = {k: v.to(self.accelerator.device) for k, v in student.pad([encoded.rows[r] for r in rows]).items()}
                 logits[start : rows.stop] = student.forward(model, inputs).logits.float().cpu()
-        return read_rest(self.runs.trial(trial) / "student").restore(logits)
+        return read_rest(self.runs.trial(trial) / STUDENT).restore(logits)
 
     def _finished(self, trial: str, problem: Problem | None = None) -> tuple[Student, torch.nn.Module]:
         """The exported student of a finished trial and its model, ready to be asked."""
         folder = self.runs.trial(trial)
-        spec = read_json(folder / "spec.json")
-        if spec is None or not (folder / "student").is_dir():
-            raise TrialFailed(f"trial {trial}, which it builds on, has no exported student; run the recipe again")
+        if damage := self.runs.damage(trial):
+            raise TrialFailed(
+                f"the trial that it builds on has lost its student ({folder / damage}); the same command makes it again"
+            )
+        spec: Mapping[str, Any] = read_json(folder / SPEC) or {}
         student = self._student(spec["build"]["student"])
         trained = Train(**spec["train"])
         # Its weights are held as they were when it was scored itself, whatever the precision of this trial.
         problem = (
             problem_of(self._task(), trained) if problem is None else dataclasses.replace(problem, precision=trained.precision)
         )
-        model = student.build(problem, weights=folder / "student").to(self.accelerator.device)
+        model = student.build(problem, weights=folder / STUDENT).to(self.accelerator.device)
         return student, model.eval()
 
     def _weights(self) -> dict[str, float]:
@@ -361,8 +386,9 @@ class _Trial:
             write_rest(temporary, rest)
         except OSError as error:
             remove(temporary, self.folder)
-            raise disk_error(self.folder / "student", error) from error
-        replace_folder(temporary, self.folder / "student")
+            raise disk_error(self.folder / STUDENT, error) from error
+        replace_folder(temporary, self.folder / STUDENT)
+        self.runs.drop_outputs(self.spec["id"])
 
 
 def made(registered: catalogs.Registered, *arguments: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, 
 from armada_cli.errors import UserError
 from armada_cli.features.claims import Claims
 from armada_cli.features.progress import Progress, show_progress
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes, maker, teacher_identity
+from armada_cli.features.store import FeatureStore, identity_key, input_hash, input_hashes, maker, teacher_identity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,6 +107,7 @@ def extract(
                     mine = store.missing(key, batch)
                     if mine:
                         vectors, answered = call([values[item] for item in mine])
+                        require_unchanged(teacher, options, environment, key, {item: values[item] for item in mine})
                         if vectors is not None:
                             new += store.put(identity, [mine[row] for row in answered], vectors, [maker(teacher)])
                 finally:
@@ -131,6 +132,25 @@ def extract(
     if call.unanswered:
         raise call.incomplete(len(values))
     return ExtractionReport(key, len(values), new, len(values) - new, len(damaged), time.perf_counter() - start)
+
+
+def require_unchanged(
+    teacher: Component | Registered, options: Any, environment: Environment, key: str, inputs: Mapping[bytes, TeacherInput]
+) -> None:
+    """Compare what a batch of vectors was made of with what they are about to be stored under.
+
+    Args:
+        key: the teacher's identity when the extraction began; inputs: a batch, by its hashes at that time.
+
+    Raises:
+        UserError: the files that the teacher was made of, or a media file that it was shown, are others now.
+    """
+    hint = "Nothing of this batch was stored; run the same command again"
+    if identity_key(teacher_identity(teacher, options, environment)) != key:
+        raise UserError(f"the files of teacher {teacher.name!r} changed while it was asked", hint)
+    for item, value in inputs.items():
+        if isinstance(value, Path) and input_hash(value) != item:
+            raise UserError(f"{value} changed while teacher {teacher.name!r} was shown it", hint)
 
 
 def remove_damaged(store: FeatureStore, key: str, hashes: Sequence[bytes]) -> set[bytes]:

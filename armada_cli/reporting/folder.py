@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from armada_cli.digests import load_checked_json
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
 from armada_cli.reading import load_json
@@ -153,7 +154,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
     metric = str(entry.get("metric") or "score")
     if status == "done":
         try:
-            result = _mapping(load_json(folder / "result.json"))
+            result = _mapping(load_checked_json(folder, "result.json"))
             score = _number(_mapping(result.get("scores")).get(metric))
             if result.get("id", entry["id"]) != entry["id"]:
                 result, score, status, reason = {}, None, "damaged", "its result.json is of another trial"

@@ -14,8 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from armada_cli.digests import DamagedDigests, differences, read_digests, write_digests
 from armada_cli.files import disk_error, remove
 from armada_cli.reading import load_json
+
+TENSORS, SETTINGS = "state.safetensors", "state.json"
 
 
 @dataclass
@@ -47,13 +50,33 @@ class State:
             for name, item in self.optimizers.items()
         }
 
+    def require_fit(self, tensors: Mapping[str, Tensor], groups: Mapping[str, list[dict[str, Any]]]) -> None:
+        """Compare before anything is loaded: what fails half-way would train on from a mixture.
+
+        Raises:
+            ValueError: these are not the tensors and groups of such a state.
+        """
+        for name, module in self.modules.items():
+            prefix = f"module/{name}/"
+            shapes = {key[len(prefix) :]: value.shape for key, value in tensors.items() if key.startswith(prefix)}
+            if shapes != {key: value.shape for key, value in module_state(module).items()}:
+                raise ValueError(f"checkpoint of {name!r} has other tensors than the module")
+        for name, optimizer in self.optimizers.items():
+            current = optimizer.state_dict()["param_groups"]
+            count = sum(len(group["params"]) for group in current)
+            if len(groups.get(name, ())) != len(current):
+                raise ValueError(f"checkpoint of optimizer {name!r} has other groups")
+            for key in tensors:
+                if key.startswith(prefix := f"optimizer/{name}/"):
+                    index, _, slot = key[len(prefix) :].partition("/")
+                    if not slot or not index.isdecimal() or int(index) >= count:
+                        raise ValueError(f"checkpoint of optimizer {name!r} is of other parameters")
+
     def load(self, tensors: Mapping[str, Tensor], groups: Mapping[str, list[dict[str, Any]]]) -> None:
         for name, module in self.modules.items():
             prefix = f"module/{name}/"
             values = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             own = module_state(module)
-            if set(values) != set(own):
-                raise ValueError(f"checkpoint of {name!r} has other tensors than the module")
             with torch.no_grad():
                 for key, value in values.items():
                     own[key].copy_(value)
@@ -104,9 +127,10 @@ def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], best: 
         remove(temporary, folder)
         temporary.mkdir(parents=True)
         tensors = state.tensors() | {f"best/{key}": value for key, value in (best or {}).items()}
-        save_file({key: value.detach().contiguous() for key, value in tensors.items()}, temporary / "state.safetensors")
+        save_file({key: value.detach().contiguous() for key, value in tensors.items()}, temporary / TENSORS)
         document = {"step": step, "groups": state.groups(), "extra": extra}
-        (temporary / "state.json").write_text(json.dumps(document), encoding="utf-8")
+        (temporary / SETTINGS).write_text(json.dumps(document), encoding="utf-8")
+        write_digests(temporary, (TENSORS, SETTINGS))
         if target.exists():
             remove(target, folder, must=True)
         os.replace(temporary, target)
@@ -122,18 +146,50 @@ def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], best: 
 
 
 def load(folder: Path, state: State) -> tuple[int, dict[str, Any], dict[str, Tensor]] | None:
-    """The newest readable checkpoint: its step, `extra` and `best`; None when there is none. A damaged one is passed over."""
-    if not folder.is_dir():
-        return None
-    steps = [int(path.name.removeprefix("step-")) for path in folder.glob("step-*") if path.name[5:].isdigit()]
-    for step in sorted(steps, reverse=True):
-        path = folder / f"step-{step}"
+    """The newest sound checkpoint: its step, `extra` and `best`; None when there is none. A damaged one is passed over, and
+    leaves `state` as it is."""
+    for path in reversed(checkpoints(folder)):
+        if damage(path):
+            continue
         try:
-            document = load_json(path / "state.json")
-            tensors = load_file(path / "state.safetensors")
-            state.load(tensors, document["groups"])
+            document = load_json(path / SETTINGS)
+            tensors = load_file(path / TENSORS)
+            step, groups, extra = _parts(document)
+            state.require_fit(tensors, groups)
         except (OSError, ValueError, KeyError, SafetensorError):
             continue
+        state.load(tensors, groups)
         best = {key.removeprefix("best/"): value for key, value in tensors.items() if key.startswith("best/")}
-        return step, document["extra"], best
+        return step, extra, best
     return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The folders of whole checkpoints, by step."""
+    paths = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(paths, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What differs from what was saved; None when nothing does, or when nothing is known of it (an earlier version's)."""
+    try:
+        digests = read_digests(checkpoint)
+    except DamagedDigests as error:
+        return str(error)
+    return None if digests is None else next(differences(checkpoint, digests), None)
+
+
+def _parts(document: Any) -> tuple[int, dict[str, list[dict[str, Any]]], dict[str, Any]]:
+    """Step, groups and `extra` of a checkpoint's settings.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("a checkpoint's settings are a mapping")
+    step, groups, extra = (document.get(name) for name in ("step", "groups", "extra"))
+    if not isinstance(step, int) or not isinstance(groups, dict) or not isinstance(extra, dict):
+        raise ValueError("a checkpoint has a step, groups and more")
+    if not all(isinstance(part, list) and all(isinstance(group, dict) for group in part) for part in groups.values()):
+        raise ValueError("an optimizer's groups are a list of mappings")
+    return step, groups, extra

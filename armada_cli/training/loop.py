@@ -387,20 +387,36 @@ def learning_rate(train: Train, steps: int, step: int) -> float:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The readable records of ``log.jsonl``; a line cut off by a crash is left out."""
-    found = []
+    """The records of ``log.jsonl`` up to the first line that is none: a crash cuts the last one off, and behind damage nothing
+    is certain. The log only tells of a training, so what is lost costs nothing but its figures."""
+    records = []
     try:
-        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (folder / "log.jsonl").read_bytes().split(b"\n")
     except OSError:
         return []
     for line in lines:
         try:
             record = parse_json(line)
         except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            found.append(record)
-    return found
+            break
+        if not _is_record(record):
+            break
+        records.append(record)
+    return records
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it is of the form that `Loop` logs: a step, and for each term its value and gradient, finite or a word."""
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        return False
+    terms = record.get("terms", {})
+    return isinstance(terms, dict) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(_is_figure(figure) for figure in pair) for pair in terms.values()
+    )
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
 def scored(task: Task, outputs: Tensor, labels: Sequence[Any]) -> dict[str, float]:
