@@ -27,11 +27,16 @@ def hold_out(survey: Survey, classes: Sequence[int] | None, share: float) -> byt
     texts: Counter[int] = Counter()
     first_rows: dict[int, int] = {}
     left: Counter[int] = Counter()
-    for text_class, members in _texts(survey, classes):
-        texts[text_class] += 1
-        first_rows[text_class] = min(members[0], first_rows.get(text_class, members[0]))
-        left.update(members[1::2])
-        connection.execute("INSERT INTO texts VALUES (?, ?)", (text_class, members.tobytes()))
+
+    def count_texts() -> Iterator[tuple[int, bytes]]:
+        for text_class, members in _texts(survey, classes):
+            texts[text_class] += 1
+            first_rows[text_class] = min(members[0], first_rows.get(text_class, members[0]))
+            for number in members[1::2]:
+                left[number] += 1
+            yield text_class, members.tobytes()
+
+    connection.executemany("INSERT INTO texts VALUES (?, ?)", count_texts())
     connection.execute("CREATE INDEX texts_of_class ON texts (class)")
     held = bytearray(survey.count)
     some = False
@@ -44,10 +49,15 @@ def hold_out(survey: Survey, classes: Sequence[int] | None, share: float) -> byt
             members = array("q", packed)
             if classes is not None:
                 # A text that stands there with two labels may carry the last row of the other class.
-                taken = Counter(members[1::2])
-                if any(left[number] <= rows for number, rows in taken.items()):
-                    continue
-                left.subtract(taken)
+                if len(members) == 2:
+                    if left[members[1]] <= 1:
+                        continue
+                    left[members[1]] -= 1
+                else:
+                    taken = Counter(members[1::2])
+                    if any(left[number] <= rows for number, rows in taken.items()):
+                        continue
+                    left.subtract(taken)
             for row in members[::2]:
                 held[row] = 1
             some = True

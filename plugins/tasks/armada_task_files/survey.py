@@ -175,9 +175,7 @@ class Survey:
                     faulty = True
                     continue
                 texts, cell, code = cells[:-1], cells[-1], 0
-                fault = next(
-                    (fault for name, text in zip(names, texts, strict=True) if (fault := _text_fault(name, text))), None
-                )
+                fault = _first_fault(names, texts)
                 if regression:
                     number, label_fault = read_target(self.options, cell)
                     if not label_fault:
@@ -212,10 +210,12 @@ class Survey:
         self.lowest, self.highest = min(self.lowest, number), max(self.highest, number)
 
     def _note_missing(self, texts: Sequence[str], line: int) -> None:
-        word = next((stripped for text in texts if (stripped := text.strip()) in MISSING), None)
-        if word is not None:
-            rows, first, shown = self.missing or (0, line, word)
-            self.missing = rows + 1, first, shown
+        for text in texts:
+            word = text.strip()
+            if word in MISSING:
+                rows, first, shown = self.missing or (0, line, word)
+                self.missing = rows + 1, first, shown
+                return
 
 
 def _mark(path: str) -> tuple[int, int, int, int]:
@@ -226,11 +226,19 @@ def _mark(path: str) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def _first_fault(names: Sequence[str], texts: Sequence[Any]) -> Fault | None:
+    for name, text in zip(names, texts, strict=True):
+        fault = _text_fault(name, text)
+        if fault:
+            return fault
+    return None
+
+
 def _text_fault(name: str, value: Any) -> Fault | None:
-    if value is None or (isinstance(value, str) and not visible(value).strip()):
+    if isinstance(value, str) and visible(value).strip():
+        return None
+    if value is None or isinstance(value, str):
         return f"column {name!r} is empty", "Fill the text in, or remove the line"
     if isinstance(value, float) and math.isnan(value):
         return f"column {name!r} holds nan, not a text", "Fill the text in, or remove the line"
-    if not isinstance(value, str):
-        return f"column {name!r} holds {quoted(value)}, not a text", "Put the text in quotes, or name another column"
-    return None
+    return f"column {name!r} holds {quoted(value)}, not a text", "Put the text in quotes, or name another column"

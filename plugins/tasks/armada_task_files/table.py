@@ -109,6 +109,8 @@ class Table:
     def undecoded(self, cells: Sequence[Any]) -> Fault | None:
         """What is wrong with the first cell that holds half a character, or a byte that is not of the encoding."""
         for name, value in zip(self.columns, cells, strict=True):
+            if isinstance(value, str) and value.isascii():
+                continue
             for text in value if isinstance(value, list) else (value,):
                 bad = _surrogate(text)
                 if bad is None:
