@@ -22,6 +22,7 @@ from typing import Any
 import pluggy
 
 from armada_cli import hookspecs
+from armada_cli.console import print_line
 from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component, Environment
 from armada_cli.errors import UserError
 
@@ -145,7 +146,7 @@ class Catalog:
             if strict:
                 raise UserError(message, "Mend or uninstall it, or unset ARMADA_STRICT")
             if warn:
-                print(f"armada: {message}", file=sys.stderr)
+                print_line(f"armada: {message}", error=True)
         return catalog
 
     def _load_one(self, manager: pluggy.PluginManager, entry: importlib.metadata.EntryPoint, disabled: set[str]) -> Plugin:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from armada_cli.encoding import never_fail_to_encode
-from armada_cli.escaping import dump_json, escape_for_terminal
+from armada_cli.escaping import dump_json, escape_for_terminal, escape_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,6 +134,11 @@ def show_bars(*columns: Any, transient: bool = False) -> Iterator[Progress]:
     # rich shows what is printed meanwhile with the colours and links that it holds: it is guarded before rich gets it
     with Progress(*columns, console=make_console(sys.stderr), transient=transient) as progress, guarded_streams():
         yield progress
+
+
+def print_line(text: str, *, error: bool = False) -> None:
+    """One line on standard output or standard error, whatever line ends the names and messages in it hold."""
+    print(escape_line(text), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def output_json(value: Any, indent: int | None = None) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from armada_cli.console import make_text_column, show_bars
+from armada_cli.console import make_text_column, print_line, show_bars
 from armada_cli.errors import UserError
 from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
 from armada_cli.weights import damage
@@ -228,7 +228,7 @@ def alone(lock: Path) -> Iterator[bool]:
 def telling(title: str) -> Iterator[Step]:
     """A bar where standard error is a terminal, one line where it is not."""
     if not sys.stderr.isatty():
-        print(f"armada: {title}", file=sys.stderr, flush=True)
+        print_line(f"armada: {title}", error=True)
         yield lambda what, share: None
         return
     from rich.progress import BarColumn, TimeElapsedColumn

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from armada_cli.console import GuardedStream, guarded_streams, make_console, make_text_column, show_bars
+from armada_cli.console import GuardedStream, guarded_streams, make_console, make_text_column, print_line, show_bars
 
 HOSTILE = "a\x1b]8;;http://evil.example\x07b\x1b[2J\x9bc\u202ed\x00\x7fe\rf\ud800 [/w noise] [bold]:smile:"
 SHOWN = r"a\x1b]8;;http://evil.example\x07b\x1b[2J\x9bc\u202ed\x00\x7fe\x0df\ud800 [/w noise] [bold]:smile:"
@@ -76,6 +76,10 @@ def test_control_characters_are_shown_and_not_sent(way: str):
     text = printed(lambda: WAYS[way](HOSTILE))
     assert SHOWN in text
     assert not RAW.search(text)
+
+
+def test_a_line_is_one_line_on_either_stream():
+    assert printed(lambda: print_line("a\n armada: b", error=True)) == "a armada: b\n"
 
 
 def test_bytes_are_guarded_too():

@@ -76,6 +76,7 @@ def both(*arguments: str | Path) -> Iterator[Ended]:
         for text in (ended.out, ended.err):
             seen = OURS.sub("", text) if stream is Terminal else text
             assert not RAW.search(seen), (arguments, RAW.search(seen))
+            assert not re.search("^armada: all is well", seen, re.MULTILINE), arguments
         yield ended
 
 

@@ -21,7 +21,7 @@ from armada_cli.commands import (
     require_writable,
     set_option,
 )
-from armada_cli.console import print_json
+from armada_cli.console import print_json, print_line
 from armada_cli.contracts import Environment
 from armada_cli.devices import check_device
 from armada_cli.errors import UserError
@@ -75,7 +75,7 @@ def list_(environment: Environment, as_json: bool) -> None:
     from armada_cli.commands.tables import print_table
 
     if not entries and on_terminal():
-        click.echo(f"{environment.runs / 'features.db'} holds no features yet: `armada features build RECIPE` makes them.")
+        print_line(f"{environment.runs / 'features.db'} holds no features yet: `armada features build RECIPE` makes them.")
         return
     rows = [
         [entry.teacher, entry.key, str(entry.rows), str(entry.width or ""), _bytes(entry.size), _when(entry), _options(entry)]
@@ -113,12 +113,12 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
             if prepared.explained is not None
             else ""
         )
-        click.echo(
+        print_line(
             f"{job.teacher.title} on {job.task.title}: {len(set(inputs))} texts, {new} new{rate}; "
             f"h_t [{prepared.rows}, {prepared.width}]{kept}, {prepared.path}"
         )
         if note := prepared.note(job.teacher.registered):
-            click.echo(f"armada: {note}", err=True)
+            print_line(f"armada: {note}", error=True)
 
 
 @command.command("verify")
@@ -136,11 +136,11 @@ def verify(ctx: click.Context, environment: Environment) -> None:
     with FeatureStore.of(environment) as store:
         if store.is_empty_file():
             unknown += 1
-            click.echo(f"{store.path} is empty: what it held is lost, and the next run computes it again")
+            print_line(f"{store.path} is empty: what it held is lost, and the next run computes it again")
         for entry in store.entries():
             if not entry.sound:
                 unknown += 1
-                click.echo(
+                print_line(
                     f"{entry.teacher} {entry.key}: its description is damaged; its vectors are kept, and a run that uses "
                     f"them writes it again (armada features prune --identity {entry.key} drops them)"
                 )
@@ -149,7 +149,7 @@ def verify(ctx: click.Context, environment: Environment) -> None:
             bad += len(damaged)
             if damaged:
                 store.remove(entry.key, damaged)
-                click.echo(f"{entry.teacher} {entry.key}: {len(damaged)} of {good + len(damaged)} vectors are damaged")
+                print_line(f"{entry.teacher} {entry.key}: {len(damaged)} of {good + len(damaged)} vectors are damaged")
     files = sorted((environment.runs / "features").glob("*.safetensors"))
     broken = 0
     for path in files:
@@ -157,7 +157,7 @@ def verify(ctx: click.Context, environment: Environment) -> None:
             load_prepared(path)
         except UserError as error:
             broken += 1
-            click.echo(error.what)
+            print_line(error.what)
             remove(path, environment.runs, must=True)
     click.echo(f"{_count(total, 'vector')} and {_count(len(files), 'prepared file')} checked, {bad + broken} damaged")
     if bad or broken:
@@ -193,7 +193,7 @@ def prune(
         chosen = [entry for entry in chosen if entry.key not in used]
         files = [path for path, key in _prepared(environment) if key in {entry.key for entry in chosen}]
         for entry in chosen:
-            click.echo(
+            print_line(
                 f"{entry.teacher} {entry.key}: {_count(entry.rows, 'vector')}, {_bytes(entry.size)}  {_options(entry)}".rstrip()
             )
         rows, size = sum(entry.rows for entry in chosen), sum(entry.size for entry in chosen)
@@ -232,8 +232,8 @@ def export(file: Path, teachers: tuple[str, ...], keys: tuple[str, ...], force: 
         entries = store.entries()
         chosen = _choose(entries, teachers, keys) if teachers or keys else entries
         for item in export_vectors(store, [entry.key for entry in chosen], file):
-            click.echo(f"{item.teacher} {item.key}: {_count(item.rows, 'vector')}, {item.width} wide")
-    click.echo(f"Written to {file} ({_bytes(file.stat().st_size)}).")
+            print_line(f"{item.teacher} {item.key}: {_count(item.rows, 'vector')}, {item.width} wide")
+    print_line(f"Written to {file} ({_bytes(file.stat().st_size)}).")
 
 
 @command.command("import")
@@ -245,7 +245,7 @@ def import_(file: Path, environment: Environment) -> None:
 
     with FeatureStore.of(environment) as store:
         for item in import_vectors(store, file):
-            click.echo(f"{item.teacher} {item.key}: {_count(item.rows, 'vector')}, {item.width} wide, {item.new} new")
+            print_line(f"{item.teacher} {item.key}: {_count(item.rows, 'vector')}, {item.width} wide, {item.new} new")
 
 
 def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ...]) -> list[Entry]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from armada_cli.commands import json_option, load_catalog, on_terminal
-from armada_cli.console import print_json
+from armada_cli.console import print_json, print_line
 from armada_cli.contracts import KINDS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def command(as_json: bool) -> None:
     # the errors are in the table, and this is the command that must work when a plugin does not
     records = [describe_plugin(plugin) for plugin in load_catalog(warn=False, strict=False).plugins]
     for line in unknown_names(os.environ.get("ARMADA_DISABLE", ""), records):
-        click.echo(f"armada: {line}", err=True)
+        print_line(f"armada: {line}", error=True)
     if as_json:
         print_json(records)
         return
@@ -47,7 +47,7 @@ def command(as_json: bool) -> None:
     if on_terminal():
         for record in records:
             if record["slow"]:
-                click.echo(slow_line(record))
+                print_line(slow_line(record))
 
 
 def describe_plugin(plugin: Plugin) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from armada_cli.commands import environment_options, force_option, require_writable
+from armada_cli.console import print_line
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.files import expand
@@ -106,6 +107,6 @@ def _list_runs(root: Path) -> None:
             [folder.name, f"{done} of {len(run.trials)}", run.started or "", run.title + (" (smoke)" if run.smoke else "")]
         )
     if not rows and on_terminal():
-        click.echo(f"{root} holds no run yet: `armada run RECIPE` makes one.")
+        print_line(f"{root} holds no run yet: `armada run RECIPE` makes one.")
         return
     print_table("Runs", ["name", "trials done", "started", "title"], rows)

@@ -11,6 +11,7 @@ import sys
 import click
 
 from armada_cli.commands import device_option, environment_options, local_code_option, recipe_argument, set_option
+from armada_cli.console import print_line
 from armada_cli.contracts import Environment
 from armada_cli.devices import check_device
 from armada_cli.launch import Launch, describe_ignored, settle_environment
@@ -51,7 +52,7 @@ def command(
     with settle_environment() as launch:
         if launch.leads:
             for line in ignored:
-                click.echo(f"armada: {line}", err=True)
+                print_line(f"armada: {line}", error=True)
         return _run(recipe, overrides, workers, smoke, environment, launch)
 
 
@@ -94,7 +95,7 @@ def _run(
         from armada_cli.execution import estimate
 
         for name, packages in shrinker.substitutes.items():
-            click.echo(f"{name}: random vectors stood in for it, since {', '.join(packages)} is not installed")
+            print_line(f"{name}: random vectors stood in for it, since {', '.join(packages)} is not installed")
         click.echo("The real run, estimated:")
         click.echo("\n".join(f"  {line}" for line in estimate.lines(estimate.estimate(real, real_environment))))
     if failed:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from armada_cli.commands import ComponentNameType, KindType, json_option, load_catalog, on_terminal
-from armada_cli.console import output_json, print_json
-from armada_cli.escaping import escape_line
+from armada_cli.console import output_json, print_json, print_line
 
 if TYPE_CHECKING:
     from armada_cli.catalog import Registered
@@ -29,7 +28,7 @@ def command(kind: str, name: str, as_json: bool) -> None:
         return
     from armada_cli.commands.tables import print_table
 
-    click.echo(escape_line(f"{record['name']} ({kind}): {record['summary']}"))
+    print_line(f"{record['name']} ({kind}): {record['summary']}")
     print_table("", ["", ""], [[key, value] for key, value in _facts(record) if value])
     if record["options"]:
         rows = [[item["name"], item["type"], item["default"], item["meaning"]] for item in record["options"]]
@@ -153,6 +152,7 @@ def _show_recipe(name: str, as_json: bool) -> None:
         print_json({"name": path.stem, **words, "path": str(path), "text": text})
         return
     if on_terminal():
-        click.echo(escape_line(f"{path.stem}: {words['title'] or words['summary']}"))
-        click.echo(f"{escape_line(path)}\n")
+        print_line(f"{path.stem}: {words['title'] or words['summary']}")
+        print_line(str(path))
+        print()
     click.echo(text.rstrip("\n"))

@@ -8,7 +8,7 @@ import click
 
 from armada_cli.commands import on_terminal
 from armada_cli.console import make_console
-from armada_cli.escaping import escape_for_terminal
+from armada_cli.escaping import escape_for_terminal, escape_line
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = False) -> None:
@@ -38,5 +38,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, no_wrap=number == 0, style="cyan" if number == 0 else None, overflow="fold")
     for row in rows:
         # escaped here already, so that the columns are as wide as what is shown
-        table.add_row(*(Text(escape_for_terminal(str(cell))) for cell in row))
+        name, *others = map(str, row)
+        table.add_row(Text(escape_line(name)), *(Text(escape_for_terminal(cell)) for cell in others))
     make_console().print(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from armada_cli.console import print_line
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.execution import display
@@ -157,7 +157,7 @@ class Conduct:
                     made[job.key] = self._represent(job)
                     note = made[job.key].note(job.teacher.registered)
                     if note and self.leads and note not in notes.values():
-                        print(f"armada: {note}", file=sys.stderr)
+                        print_line(f"armada: {note}", error=True)
                     notes[job.key] = note
             if trial.features is not None:
                 spec["features"] = [made[job.key].key for job in jobs]
@@ -239,7 +239,7 @@ class Conduct:
 
     def _say_again(self, trial: Trial, why: str) -> None:
         if self.leads:
-            print(f"armada: trial {trial.id} is made again: its {why}", file=sys.stderr)
+            print_line(f"armada: trial {trial.id} is made again: its {why}", error=True)
 
     def _trial_states(self) -> Iterator[tuple[str, str]]:
         for trial in self.plan.trials:

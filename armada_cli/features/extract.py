@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from armada_cli.console import print_line
 from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, Unanswered
 from armada_cli.errors import UserError
 from armada_cli.features.claims import Claims
@@ -321,7 +322,7 @@ class _Caller:
             try:
                 self._teacher.close()
             except Exception as error:  # the vectors are safe; a failure to tidy up must not hide that
-                print(f"armada: {self.place} did not close: {one_line(error)}", file=sys.stderr)
+                print_line(f"armada: {self.place} did not close: {one_line(error)}", error=True)
 
 
 def quote(value: TeacherInput) -> str:
