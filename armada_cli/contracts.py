@@ -62,6 +62,7 @@ def option(
     evaluation: bool = False,
     path: bool = False,
     place: bool = False,
+    secret: bool = False,
 ) -> Any:
     """Declare one field of an options dataclass.
 
@@ -77,6 +78,8 @@ def option(
         place: the value is a model of a hub by its name, or a file or folder: one that begins with ``.``, ``~`` or ``/``, or
             that is there in the recipe's folder, becomes an absolute path, whose *content* takes the place of the name in
             the component's identity; any other stays a name.
+        secret: what a user writes here by mistake may be a key, as in an option that names an environment variable: no message
+            repeats it, and `repr` leaves it out.
 
     Raises:
         TypeError: the default is a list, a dict or a set.
@@ -92,10 +95,11 @@ def option(
         "evaluation": evaluation,
         "path": path,
         "place": place,
+        "secret": secret,
     }
     if isinstance(default, (list, dict, set)):
         raise TypeError("an option's default must be immutable; use a tuple")
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from armada_cli.console import guard_streams, guarded_streams
+from armada_cli.credentials import hide
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
 
@@ -176,6 +177,7 @@ def _describe_os(error: OSError) -> str:
 
 
 def _complain(message: str) -> None:
+    message = hide(message)
     # the command's output belongs before the complaint, and a reader who has left must not cause a second one
     for stream, text in ((sys.stdout, ""), (sys.stderr, message + "\n")):
         try:

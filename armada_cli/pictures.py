@@ -5,7 +5,10 @@ Public, for plugins whose teacher looks at a picture. Everything heavy is import
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -28,27 +31,67 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 64_000_000
 """A picture of more is not decoded: a file of a few kilobytes can stand for gigabytes of pixels."""
 
+BYTES_PER_PIXEL = 16
+"""What decoding takes at most, kept low by `REDUCED_PIXELS`: four bytes of the picture, a decoder's own copy, coefficients of a
+progressive JPEG."""
+
+MEMORY_SHARE = 4
+"""One picture may take the memory of this machine divided by so much."""
+
+REDUCED_PIXELS = 4096 * 4096
+"""A picture of more is reduced by a whole factor as it is decoded: encoders look at 224 x 224 or so."""
+
+STRIP_PIXELS = 1 << 20
+"""A picture that is reduced is converted in strips of about so many pixels."""
+
 DTYPES = ("float32", "float16", "bfloat16")
 
 _opening = threading.Lock()
+_large = threading.Lock()
+"""Pictures over `REDUCED_PIXELS` are decoded one at a time."""
 
 
 class BadPicture(ValueError):
     """A picture that cannot be used; the message says why, in a few words."""
 
 
-def read_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image:
+class TooManyPixels(BadPicture):
+    """A picture over the limit of pixels. It may be well otherwise."""
+
+
+def pixel_limit() -> int:
+    """Width times height of a picture that this machine's memory allows (or the control group's), at most `MAX_PIXELS`."""
+    return max(1, min(MAX_PIXELS, _memory() // MEMORY_SHARE // BYTES_PER_PIXEL))
+
+
+def _memory() -> int:
+    """Bytes that this process may have."""
+    limits = [1 << 40]
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # Windows has no sysconf
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(ValueError, OSError):  # "max" is no limit
+            limits.append(int(Path(path).read_text(encoding="ascii")))
+    return min(limit for limit in limits if limit > 0)
+
+
+def read_picture(source: Path | bytes, max_pixels: int | None = None) -> Image:
     """Decode a picture: upright (EXIF), RGB, what is transparent on white, the first frame of an animation.
+
+    One of more than `REDUCED_PIXELS` is reduced by a whole factor (the mean of each square of pixels), a JPEG while it is being
+    decoded. How far depends on its size alone, so that its vector is the same on every machine.
 
     Args:
         source: the file, or its content.
-        max_pixels: width times height at most, checked before anything is decoded.
+        max_pixels: width times height at most, checked before anything is decoded; None is `pixel_limit`.
 
     Raises:
-        BadPicture: it is no picture, damaged, cut short, too large, or a file that cannot be read.
+        TooManyPixels: it is over the limit.
+        BadPicture: it is no picture, damaged, cut short, or a file that cannot be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    limit = pixel_limit() if max_pixels is None else max_pixels
     try:
         content = source.read_bytes() if isinstance(source, Path) else source
     except OSError as error:
@@ -60,18 +103,55 @@ def read_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image:
             warnings.simplefilter("ignore")
             picture: Any = Image.open(io.BytesIO(content), formats=FORMATS)
         width, height = picture.size
-        if width * height > max_pixels:
-            raise BadPicture(f"it has {width} x {height} pixels, more than {max_pixels:,}")
-        picture.load()
-        return _to_rgb(ImageOps.exif_transpose(picture))
+        if width * height > limit:
+            raise TooManyPixels(f"it has {width} x {height} pixels, more than {limit:,}")
+        if width * height <= REDUCED_PIXELS:
+            picture.load()
+            return _upright(_to_rgb(picture), picture)
+        with _large:
+            # A JPEG is decoded at 1/2, 1/4 or 1/8; other kinds come back as they are.
+            picture.draft(None, tuple(side // _factor(picture.size) for side in picture.size))
+            picture.load()
+            return _upright(_reduce(picture), picture)
     except (BadPicture, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise BadPicture(f"it has more than {max_pixels:,} pixels") from None
+        raise TooManyPixels(f"it has more than {limit:,} pixels") from None
     except Image.UnidentifiedImageError:
         raise BadPicture(f"it is no picture of a known kind ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders of damaged files raise what they like
         raise BadPicture(f"it is damaged or cut short ({' '.join(str(error).split())[:100]})") from None
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """By what a picture is to be reduced to have at most `REDUCED_PIXELS`."""
+    return math.ceil(math.sqrt(size[0] * size[1] / REDUCED_PIXELS))
+
+
+def _reduce(picture: Any) -> Image:
+    """A decoded picture as RGB of at most `REDUCED_PIXELS`. Converted strip by strip: a whole copy would be as large again."""
+    from PIL import Image
+
+    factor = _factor(picture.size)
+    width, height = picture.size
+    if factor == 1:  # a JPEG that was decoded at a smaller size
+        return _to_rgb(picture)
+    small = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor)))
+    rows = factor * max(1, STRIP_PIXELS // (factor * width))
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(height, top + rows)))
+        small.paste(_to_rgb(strip).reduce(factor), (0, top // factor))
+    return small
+
+
+def _upright(rgb: Image, picture: Any) -> Image:
+    """Turned as the EXIF data of the original picture says."""
+    from PIL import ImageOps
+
+    if picture.getexif().get(0x0112, 1) == 1:
+        return rgb
+    rgb.info["exif"] = picture.getexif().tobytes()
+    return ImageOps.exif_transpose(rgb)
 
 
 def _to_rgb(picture: Any) -> Image:

@@ -1,7 +1,7 @@
 """A service of the OpenAI images protocol that misbehaves, for tests: which calls it spoils, and how, follows from a seed.
 
-What was *paid for* is a call that was answered completely and well. With `idempotent`, a call whose ``Idempotency-Key`` was
-paid for before gets the same answer and is not charged.
+What was *paid for* is a call that was answered completely and well, or whose answer got lost after the charge. With
+`idempotent`, a call whose ``Idempotency-Key`` was paid for before gets the same answer and is not charged.
 """
 
 from __future__ import annotations
@@ -28,21 +28,29 @@ FAULTS = (
     "overloaded",
     "no json",
     "other json",
-    "no base64",
     "cut body",
     "cut picture",
     "not a picture",
     "huge body",
     "endless body",
-    "bomb",
     "silence",
     "drip",
+    "dripping headers",
+    "endless continue",
+    "lost answer",
+    "lost body",
     "hang up",
     "compressed",
 )
 """Everything that can go wrong with one call and be well the next time."""
 
-UNDERWAY = ("busy", "busy until a date", "overloaded", "cut body", "silence", "hang up")
+SLOW = ("silence", "drip", "dripping headers", "endless continue")
+"""Faults that take as long as the client waits."""
+
+UNREADABLE = ("no base64", "bomb", "other form")
+"""Answers that are whole, paid for, and no use; the next one would be the same."""
+
+UNDERWAY = ("busy", "busy until a date", "broken", "overloaded", "cut body", "lost answer", "lost body", "hang up", *SLOW)
 """Faults that strike whether or not the service knows the answer already."""
 
 
@@ -78,6 +86,7 @@ class ImageServer:
         knows_format: whether ``response_format`` is a setting of the service; where not, a call with it is refused.
         key: what a call must carry as its bearer token.
         delay: seconds that a call takes.
+        raw: fault -> all bytes that are answered to it.
         slow: seconds of ``silence`` and between the bytes of ``drip``; longer than the client's patience.
     """
 
@@ -94,6 +103,7 @@ class ImageServer:
     delay: float = 0.0
     slow: float = 1.0
     retry_after: str = "0"
+    raw: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
@@ -148,7 +158,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         state = self.server_state
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            asked = json.loads(content)
+        except ValueError:  # the client was killed while it asked
+            self.close_connection = True
+            return
         prompt = asked["prompt"]
         with state.lock:
             count = state.asked[prompt]
@@ -217,6 +232,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"data": [{"b64_json": "*" + picture[1:]}]})
         elif fault == "cut body":
             self._send(200, json.dumps({"data": [{"b64_json": picture}]}).encode(), "application/json", whole=False)
+        elif fault == "lost answer":
+            self._charge(prompt)
+            self.close_connection = True
+        elif fault == "lost body":
+            self._charge(prompt)
+            self._send(200, json.dumps({"data": [{"b64_json": picture}]}).encode(), "application/json", whole=False)
+        elif fault == "other form":
+            self._charge(prompt)
+            self._json({"images": [{"content": picture}]})
+        elif fault in state.raw:
+            self._write(state.raw[fault])
+            self.close_connection = True
+        elif fault == "dripping headers":
+            self._drip_forever(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n")
+        elif fault == "endless continue":
+            self._drip_forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n")
         elif fault == "cut picture":
             self._json({"data": [{"b64_json": base64.b64encode(paint(prompt)[:50]).decode()}]})
         elif fault == "not a picture":
@@ -254,17 +285,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _pay(self, prompt: str, picture: str) -> None:
         """Answer well. The books are kept before the last byte leaves, so that nothing is delivered and not in them."""
         state = self.server_state
-        token = self.headers.get("Idempotency-Key", "")
-        with state.lock:
-            if not (state.idempotent and token in state.charged):
-                state.paid[prompt] += 1
-                state.charged.add(token)
+        self._charge(prompt)
         item = (
             {"url": f"{state.root}/pictures/{prompt.encode().hex()}?secret=signature"} if state.urls else {"b64_json": picture}
         )
         if state.spell is not None:
             item = state.spell(paint(prompt))
         self._json({"created": 1, "data": [item]})
+
+    def _charge(self, prompt: str) -> None:
+        state = self.server_state
+        token = self.headers.get("Idempotency-Key", "")
+        with state.lock:
+            if not (state.idempotent and token in state.charged):
+                state.paid[prompt] += 1
+                state.charged.add(token)
 
     def _error(self, status: int, code: str, message: str, *, param: str | None = None, **headers: str) -> None:
         body = json.dumps({"error": {"code": code, "message": message, "type": "error", "param": param}}).encode()
@@ -304,6 +339,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         end = time.monotonic() + 10 * self.server_state.slow
         while self._write(b" ") and time.monotonic() < end and not self.server_state.closing.wait(0.05):
+            pass
+
+    def _drip_forever(self, start: bytes, part: bytes) -> None:
+        """Something now and then that is never the end: neither is one wait long, nor is there any answer."""
+        self.close_connection = True
+        end = time.monotonic() + 10 * self.server_state.slow
+        self._write(start)
+        while self._write(part) and time.monotonic() < end and not self.server_state.closing.wait(0.05):
             pass
 
     def _write(self, content: bytes) -> bool:

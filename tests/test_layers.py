@@ -11,7 +11,20 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
-    {"contracts", "errors", "hookspecs", "catalog", "local", "files", "reading", "settings", "content", "direction", "digests"}
+    {
+        "contracts",
+        "errors",
+        "credentials",
+        "hookspecs",
+        "catalog",
+        "local",
+        "files",
+        "reading",
+        "settings",
+        "content",
+        "direction",
+        "digests",
+    }
     | {
         "data",
         "weights",
@@ -46,6 +59,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 PUBLIC = {
     "armada_cli",
     "armada_cli.architectures",
+    "armada_cli.credentials",
     "armada_cli.data",
     "armada_cli.devices",
     "armada_cli.hub",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import os
 import signal
+import sqlite3
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,14 +21,15 @@ from urllib.parse import quote, quote_from_bytes
 import numpy as np
 import pytest
 from armada_teacher_image_api.endpoint import decode_picture, retry_after
-from armada_teacher_image_api.ledger import key_of
+from armada_teacher_image_api.ledger import Ledger, key_of
 from armada_teacher_image_api.options import SMOKE, ImageApiOptions
 from armada_teacher_image_api.teacher import ImageApi, shorten
-from image_server import FAULTS, ImageServer, paint
+from image_server import FAULTS, SLOW, ImageServer, paint
 from running import armada, train
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
 from armada_cli.catalog import Catalog
+from armada_cli.credentials import is_variable
 from armada_cli.features.extract import extract
 from armada_cli.features.store import FeatureStore
 from armada_cli.tiny import SENTENCES
@@ -246,7 +250,7 @@ def test_only_http_addresses_are_followed(make: Make) -> None:
 
 def patience(fault: str) -> float:
     """Seconds to wait for an answer; short where none will come."""
-    return 1.0 if fault in ("silence", "drip") else 10.0
+    return 0.5 if fault in SLOW else 10.0
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -254,7 +258,8 @@ def test_a_call_that_fails_is_repeated(make: Make, fault: str) -> None:
     with ImageServer(plan={"one": [fault, fault]}, slow=3) as server:
         vectors = make(server, timeout=patience(fault)).represent(["one", "two"])
         assert server.asked == {"one": 3, "two": 1}
-        assert server.paid == {"one": 1, "two": 1}
+        lost = 2 if fault in ("lost answer", "lost body") else 0  # this service does not honour the key of a call
+        assert server.paid == {"one": 1 + lost, "two": 1}
     assert vectors.shape == (2, 24)
 
 
@@ -270,8 +275,10 @@ REASONS = {
     "huge body": "its answer is too large (1,000,000,000,000 bytes; 365,536 are allowed)",
     "endless body": "its answer is too large (over 365,536 bytes)",
     "bomb": "its picture cannot be used: it has",
-    "silence": "no answer in 1 s",
-    "drip": "no whole answer in 1 s",
+    "silence": "no whole answer in 0.5 s",
+    "drip": "no whole answer in 0.5 s",
+    "dripping headers": "no whole answer in 0.5 s",
+    "endless continue": "no whole answer in 0.5 s",
     "hang up": "the connection broke",
     "refused": "status 400: Your request was rejected by the safety system",
 }
@@ -288,7 +295,8 @@ def test_a_call_that_fails_for_good_is_listed_with_its_reason_and_the_others_go_
         assert caught.value.vectors is not None
         whole = make(server).represent(["two", "three"])
         np.testing.assert_array_equal(caught.value.vectors[[0, 2]], whole)
-        assert server.asked == {"one": 1 if fault == "refused" else 2, "two": 1, "three": 1}
+        once = fault in ("refused", "no base64", "bomb")  # another call would bring the same
+        assert server.asked == {"one": 1 if once else 2, "two": 1, "three": 1}
     (line,) = failures(teacher)
     assert (line["prompt"], line["calls"]) == ("one", server.asked["one"])
     assert REASONS[fault] in line["reason"]
@@ -420,13 +428,14 @@ def test_no_key_is_needed_when_every_picture_is_here(make: Make, monkeypatch: py
         assert make(server, key_variable="A_KEY").represent(["one"]).shape == (1, 24)
 
 
-def test_a_service_that_answers_nothing_ends_the_run_after_a_batch(make: Make) -> None:
+def test_a_service_that_answers_nothing_ends_the_run_after_a_few_texts(make: Make) -> None:
     with ImageServer(always="broken") as server:
-        teacher = make(server, retries=1)
-        with pytest.raises(UserError, match=r"not one of 6 texts got a picture.*status 500.*failures\.jsonl"):
-            teacher.represent([f"text {number}" for number in range(6)])
-        assert server.calls == 12
-    assert len(failures(teacher)) == 6
+        teacher = make(server, retries=1, concurrency=2)
+        with pytest.raises(UserError, match=r"the first 4 texts got no picture.*status 500.*failures\.jsonl") as caught:
+            teacher.represent([f"text {number}" for number in range(60)])
+        assert server.calls <= 12
+    assert "\n" not in str(caught.value)
+    assert len(failures(teacher)) >= 4
 
 
 def test_calls_that_never_left_cost_nothing_of_the_budget(make: Make) -> None:
@@ -605,8 +614,8 @@ def represent_all(options: ImageApiOptions, environment: Environment, texts: lis
             print("interrupted", file=stream)
 
 
-QUICK = tuple(fault for fault in FAULTS if fault not in ("silence", "drip", "busy until a date"))
-"""What spoils a call without taking its time."""
+QUICK = tuple(fault for fault in FAULTS if fault not in (*SLOW, "busy until a date", "lost answer", "lost body"))
+"""What spoils a call without taking its time, and without a charge."""
 
 
 def kept(folder: Path) -> list[Path]:
@@ -666,13 +675,13 @@ def test_a_budget_is_not_exceeded_by_runs_that_are_killed(encoder: str, tmp_path
         assert 60 <= server.calls <= 70
 
 
-def test_ctrl_c_waits_for_what_is_under_way(encoder: str, tmp_path: Path) -> None:
-    with ImageServer(delay=0.5) as server:
+def test_ctrl_c_leaves_and_keeps_what_arrives_within_a_second(encoder: str, tmp_path: Path) -> None:
+    with ImageServer(delay=0.2) as server:
         run = Run(tmp_path, server, encoder, [f"text {number}" for number in range(40)], concurrency=4)
         run.wait_for(4, tmp_path)
-        time.sleep(0.1)
+        time.sleep(0.05)
         run.send(signal.SIGINT)
-        assert "waiting for the pictures that are under way" in run.wait(30)
+        assert "leaving; calls that are under way may be paid for" in run.wait(30)
         assert run.log.read_text().endswith("interrupted\n")
         assert len(kept(tmp_path)) == sum(server.paid.values()) == server.calls
         assert server.calls < 40
@@ -722,3 +731,227 @@ def test_only_what_decides_a_vector_is_its_identity(encoder: str) -> None:
     others = [{"size": "512x512"}, {"model": "m"}, {"base_url": "http://localhost/v1"}, {"prompt": "a {text}"}]
     assert len({identity(), *(identity(**changes) for changes in others)}) == 5
     assert SMOKE not in identity()
+
+
+# ------------------------------------------------------------------------------------------- nothing is paid for twice
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        ["lost answer", "broken"],
+        ["lost answer", "broken", "broken", "broken"],
+        ["lost body", "overloaded", "broken", "busy", "broken"],
+        ["broken", "lost answer", "broken", "broken", "hang up"],
+        ["broken", "broken", "broken", "lost answer", "broken"],
+    ],
+    ids=" then ".join,
+)
+def test_a_lost_answer_is_charged_once_whatever_is_answered_after_it(make: Make, course: list[str]) -> None:
+    with ImageServer(plan={"one": course}, idempotent=True) as server:
+        make(server, retries=len(course)).represent(["one"])
+        tokens = [request["headers"]["Idempotency-Key"] for request in server.requests]
+        assert server.paid == {"one": 1}
+    lost = next(place for place, fault in enumerate(course) if fault.startswith("lost"))
+    assert len(set(tokens[lost:])) == 1, "no new token while it is not known what became of a call"
+
+
+def test_the_next_run_asks_with_the_token_of_a_call_that_was_under_way_at_the_end(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, {})
+    key = key_of("one")
+    _, first = ledger.reserve(key, None)  # the process dies before it knows
+    ledger.close()
+    again = Ledger(tmp_path, {})
+    for fate in ("failed", "declined", "unknown", "failed", "unsent"):
+        number, token = again.reserve(key, None)
+        assert token == first
+        again.settle(number, fate)
+    number, token = again.reserve(key, None)
+    assert token == first
+    again.settle(number, "replayed")  # the service told what it had noted: no call with this token is in doubt
+    assert again.reserve(key, None)[1] != first
+    again.close()
+
+
+@pytest.mark.parametrize("fate", ["answered", "useless", "address"])
+def test_an_answer_ends_its_token_also_for_calls_that_were_in_doubt(tmp_path: Path, fate: str) -> None:
+    ledger = Ledger(tmp_path, {})
+    key = key_of("one")
+    _, first = ledger.reserve(key, None)
+    number, _ = ledger.reserve(key, None)
+    ledger.settle(number, fate)
+    assert ledger.reserve(key, None)[1] != first
+    ledger.close()
+
+
+def test_a_ledger_of_an_older_version_is_read_on(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    connection = sqlite3.connect(tmp_path / "calls.db")
+    connection.execute("CREATE TABLE budget (id INTEGER PRIMARY KEY CHECK (id = 1), used INTEGER NOT NULL)")
+    connection.execute("INSERT INTO budget VALUES (1, 3)")
+    columns = "number INTEGER PRIMARY KEY AUTOINCREMENT, input BLOB NOT NULL, sent REAL NOT NULL, fate TEXT"
+    connection.execute(f"CREATE TABLE calls ({columns})")
+    key = key_of("one")
+    rows = [(key, 0.0, "failed"), (key, 1.0, None), (key, 2.0, "declined")]
+    connection.executemany("INSERT INTO calls (input, sent, fate) VALUES (?, ?, ?)", rows)
+    connection.commit()
+    connection.close()
+    ledger = Ledger(tmp_path, {})
+    assert ledger.used() == 3
+    second = hashlib.sha256(tmp_path.name.encode() + key + b"1").hexdigest()
+    assert ledger.reserve(key, None)[1] == second, "the token of the call in doubt"
+    ledger.close()
+
+
+@pytest.mark.parametrize("fault", ["no base64", "bomb", "other form"])
+def test_an_answer_that_was_paid_for_and_cannot_be_read_is_kept_and_named(make: Make, fault: str) -> None:
+    with ImageServer(plan={"one": [fault]}) as server:
+        teacher = make(server)
+        with pytest.raises(Unanswered, match="it is kept in") as caught:
+            teacher.represent(["one", "two"])
+        assert server.asked == {"one": 1, "two": 1}, "the next answer would be the same, and be paid for"
+        reason = caught.value.reasons[0]
+        (path,) = (teacher.ledger.folder / "unread").iterdir()
+        assert str(path) in reason
+        assert ("Raise max_pixels" if fault == "bomb" else "Set response_format to url or null") in reason
+        with pytest.raises(Unanswered, match="it is kept in"):
+            make(server).represent(["one", "two"])
+        assert server.calls == 2, "not asked again while the answer waits"
+        path.unlink()
+        make(server).represent(["one", "two"])
+        assert server.calls == 3
+
+
+def test_a_picture_over_the_limit_of_pixels_is_used_when_the_limit_is_raised(make: Make) -> None:
+    with ImageServer() as server:
+        with pytest.raises(Unanswered, match="more than 10"):
+            make(server, max_pixels=10).represent(["one", "two"])
+        make(server).represent(["one", "two"])
+        assert server.calls == 2
+
+
+# ------------------------------------------------------------------------------------------------ one reason for all
+
+
+@pytest.mark.parametrize(
+    ("fault", "most", "status"),
+    [
+        ("refused", 20, "status 400"),
+        ("bad request", 20, "status 400"),
+        ("other form", 8, "not the JSON"),
+        ("overloaded", 8, "503"),
+    ],
+)
+def test_a_batch_that_fails_for_one_reason_stops_early(make: Make, fault: str, most: int, status: str) -> None:
+    with ImageServer(always=fault) as server:
+        with pytest.raises(UserError, match=f"for one reason: .*{status}") as caught:
+            make(server, retries=0, concurrency=4).represent([f"text {number}" for number in range(64)])
+        assert server.calls <= most
+    assert "\n" not in str(caught.value)
+
+
+def test_a_certificate_that_fails_is_no_call_and_ends_the_run(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(self: Any) -> None:
+        raise ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed")
+
+    monkeypatch.setattr("urllib3.connection.HTTPConnection.connect", connect)
+    with ImageServer() as server:
+        teacher = make(server)
+        with pytest.raises(UserError, match=r"its certificate fails verification.*SSL_CERT_FILE"):
+            teacher.represent([f"text {number}" for number in range(64)])
+        assert server.calls == teacher.ledger.used() == 0
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+ODD = {
+    "length of two": HEAD + "Content-Length: ²\r\n\r\n{}".encode("latin-1"),
+    "length of 5,000 digits": HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}",
+    "negative length": HEAD + b"Content-Length: -5\r\n\r\n{}",
+    "two lengths": HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}",
+    "length with underscores": HEAD + b"Content-Length: 1_0\r\n\r\n{}",
+    "odd chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n0\r\n\r\n",
+    "no status": b"HTTP/1.1 abc def\r\n\r\n",
+    "garbage": b"\x00\xff\xfe" * 100,
+    "long header": HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
+    "many headers": HEAD + b"X: a\r\n" * 200 + b"\r\n",
+    "early hints": b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    "lone surrogate": b'HTTP/1.1 400 No\r\nContent-Length: 38\r\n\r\n{"error": {"message": "a\\ud800\\u001bb"}}'[:-2] + b"}}",
+    "surrogate as an address": HEAD + b'Content-Length: 43\r\n\r\n{"data": [{"url": "http://a/\\ud800\\udfff.x"}]}',
+    "retry in 9999": b"HTTP/1.1 429 No\r\nRetry-After: Fri, 31 Dec 9999 23:59:59 -2359\r\nContent-Length: 0\r\n\r\n",
+    "retry in a huge year": b"HTTP/1.1 429 No\r\nRetry-After: Fri, 31 Dec 99999999999999999999 23:59:59 GMT\r\n\r\n",
+    "retry NaN": b"HTTP/1.1 429 No\r\nRetry-After: NaN\r\n\r\n",
+    "retry 1e400": b"HTTP/1.1 429 No\r\nRetry-After: " + b"9" * 400 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_answer_is_a_failed_call_and_no_error_of_ours(make: Make, odd: str) -> None:
+    with ImageServer(plan={"one": [odd]}, raw=ODD) as server:
+        teacher = make(server, retries=0, timeout=2)
+        with pytest.raises(Unanswered) as caught:
+            teacher.represent(["one", "two"])
+        assert list(caught.value.reasons) == [0]
+        caught.value.reasons[0].encode()
+        assert caught.value.reasons[0].isprintable()
+        make(server).represent(["one", "two"])
+        assert server.asked == {"one": 2, "two": 1}
+
+
+@pytest.mark.parametrize("fault", ["silence", "dripping headers", "endless continue"])
+def test_one_ctrl_c_leaves_whatever_the_service_does(encoder: str, tmp_path: Path, fault: str) -> None:
+    with ImageServer(always=fault, slow=60) as server:
+        run = Run(tmp_path, server, encoder, ["one", "two"], timeout=600.0)
+        while server.calls < 1:
+            time.sleep(0.01)
+        run.send(signal.SIGINT)
+        assert run.wait(20).endswith("interrupted\n")
+
+
+# ------------------------------------------------------------------------------------------------- keys in the wrong place
+
+KEYS = (
+    "sk-very-secret-0123456789",
+    "sk_live_51H8xQ2eZvKYlo2C",
+    "0123456789abcdef0123456789abcdef",
+    "a1b2c3d4e5f60718293a4b5c6d7e8f90",
+    "AKIAIOSFODNN7EXAMPLE",
+    "hf_AbCdEfGhIjKlMnOpQrSt",
+    "qWeRtYuIoPaSdFgH",
+    "eyJhbGciOiJIUzI1NiJ9.e30.x",
+    "550e8400-e29b-41d4-a716-446655440000",
+)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "openai_api_key", "hf_token", "MY_KEY_V2_2024", "OpenAiKey", "X"])
+def test_names_of_variables_are_names(name: str) -> None:
+    assert is_variable(name)
+
+
+@pytest.mark.parametrize("text", [*KEYS, "a b", "$OPENAI_API_KEY", "", "9KEY", "KEY\n", "K" * 65])
+def test_what_looks_like_a_key_or_is_no_name_is_none(text: str) -> None:
+    assert not is_variable(text)
+
+
+@pytest.mark.parametrize("key", [KEYS[0], KEYS[2], KEYS[6]])
+def test_a_key_in_the_place_of_a_name_is_refused_and_shown_nowhere(
+    key: str, recipe: Callable[..., Path], tmp_path: Path, make: Make
+) -> None:
+    said = ""
+    for value in (f"'{key}'", f"[A_KEY, '{key}']", f"{{'{key}': 1}}"):
+        path = recipe(teacher=f"{{name: image-api, key_variable: {value}}}")
+        for command in (["run", path, "--smoke"], ["check", path, "--json"]):
+            ended = armada(*command, "--runs", tmp_path / "runs")
+            assert ended.status == 2
+            said += ended.out + ended.err
+    path = recipe(teacher="image-api")
+    for override in (f"teacher.key_variable={key}", f"teacher={{name: image-api, key_variable: {key}, concurrency: 0}}"):
+        ended = armada("check", path, "--set", override)
+        assert ended.status == 2
+        said += ended.out + ended.err
+    with ImageServer() as server:
+        teacher = make(server, key_variable=key)
+        with pytest.raises(UserError, match="that is no name of an environment variable") as caught:
+            teacher.represent(["one"])
+    said += str(caught.value) + repr(teacher.options)
+    assert key not in said
+    assert not [file for file in (tmp_path / "runs").rglob("*.json") if key in file.read_text()]

@@ -15,7 +15,7 @@ from armada_cli import local
 from armada_cli.catalog import Catalog, Registered, did_you_mean
 from armada_cli.contracts import TASK_KINDS, Environment
 from armada_cli.errors import UserError
-from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
+from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Table, plain, without_text
 from armada_cli.recipe.model import Choice, Train
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal, read, show, takes_list
@@ -100,6 +100,8 @@ def read_settings(
             problems.add(entry.key, f"unknown {what or f'key of {label}'}", _unknown_key(key, entry.node, [*fields, *reserved]))
             sound = False
             continue
+        if fields[key].metadata.get("secret"):
+            entry = Entry(entry.key, without_text(entry.node))
         points: tuple[Node, ...] = (entry.node,)
         if isinstance(entry.node, Items) and not takes_list(kinds[key]):
             if not grid:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -142,6 +142,17 @@ class Source:
         if not self.numbered:
             return Place(self.file, 0, 0, shorten(text), self.folder)
         return Place(self.file, line + 1, column + 1, shorten(text), self.folder)
+
+
+def without_text(node: Node) -> Node:
+    """The same tree; a message about it does not quote what is written there."""
+    place = replace(node.place, text="")
+    if isinstance(node, Table):
+        entries = {key: Entry(replace(entry.key, text=""), without_text(entry.node)) for key, entry in node.entries.items()}
+        return Table(entries, place)
+    if isinstance(node, Items):
+        return Items(tuple(without_text(item) for item in node.items), place)
+    return Scalar(node.value, place)
 
 
 def shorten(text: str, limit: int = 60) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from armada_cli.credentials import hide
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
 from armada_cli.recipe.document import Place, shorten
@@ -76,10 +77,10 @@ class Problems:
         Raises:
             RecipeErrors: there are so many that reading on is of no use.
         """
-        text = place.text if snippet is None else shorten(snippet, LONGEST_SNIPPET)
+        text = place.text if snippet is None else shorten(hide(snippet), LONGEST_SNIPPET)
         # plugins quote what they were given in what they say
-        words = shorten(message, LONGEST_MESSAGE), text, shorten(suggestion, LONGEST_MESSAGE)
-        problem = Problem(place.file, place.line, place.column, *words)
+        words = shorten(hide(message), LONGEST_MESSAGE), hide(text), shorten(hide(suggestion), LONGEST_MESSAGE)
+        problem = Problem(hide(place.file), place.line, place.column, *words)
         if problem not in self.found:
             self.found.append(problem)
         self.reports += 1

@@ -15,5 +15,6 @@ def armada_teachers() -> list[Component]:
             target="armada_teacher_image_api.teacher:ImageApi",
             options=ImageApiOptions,
             provides={"image"},
+            revision=2,
         )
     ]

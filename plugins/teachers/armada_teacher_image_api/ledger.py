@@ -5,11 +5,14 @@ A folder for each source of pictures (endpoint, model, size):
     source.json       what the source is
     calls.db          every call, counted before it is sent; what failed
     pictures/ab/...   each picture as it came, named by the SHA-256 of its prompt
+    unread/...        answers that were paid for and hold no picture that could be read, as they came
     failures.jsonl    the texts that have no picture, with the reason
 
 A call is written to `calls.db` in a transaction that also checks the budget, and only then sent: whatever dies, no more than
-`max_calls` are ever made. A picture is a file that appears by rename, after its bytes are on the disk. Several threads
-and several processes may share a ledger.
+`max_calls` are ever made. The row says which token (``Idempotency-Key``) the call carries. While it is not
+known what became of a call, every further call for its text carries the same token, in this process and in any other. A
+picture is a file that appears by rename, after its bytes are on the disk. Several threads and several processes may share a
+ledger.
 """
 
 from __future__ import annotations
@@ -38,10 +41,12 @@ CREATE TABLE IF NOT EXISTS calls (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     input BLOB NOT NULL,
     sent REAL NOT NULL,
-    fate TEXT
+    fate TEXT,
+    round INTEGER
 );
 CREATE INDEX IF NOT EXISTS calls_of_input ON calls (input);
 CREATE TABLE IF NOT EXISTS addresses (input BLOB PRIMARY KEY, url TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS unread (input BLOB PRIMARY KEY, file TEXT NOT NULL, asked TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS failures (
     input BLOB PRIMARY KEY,
     prompt TEXT NOT NULL,
@@ -54,6 +59,13 @@ INSERT OR IGNORE INTO budget VALUES (1, 0);
 
 KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"RIFF", ".webp"), (b"GIF8", ".gif"), (b"", ".picture"))
 """How a picture's content begins, and the end of its file's name."""
+
+ANSWERED = frozenset({"answered", "address", "useless", "replayed"})
+"""Fates that tell what became of every call with the same token: the service gave the answer that belongs to the token."""
+
+FAILURES = 2
+"""Failures (a 500) after which a text gets a new token when no call with the old one is in doubt. The first may have struck
+after the picture was charged; a service that repeats what it noted for a token repeats the second."""
 
 BUSY_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -90,6 +102,7 @@ class Ledger:
             self._connection.execute("PRAGMA synchronous = FULL")
             for statement in SCHEMA.strip().split(";\n"):
                 self._connection.execute(statement)
+            self._add_rounds()
             if fcntl is not None:
                 self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
@@ -103,6 +116,24 @@ class Ledger:
                 if "locked" not in str(error) or attempt == 99:
                     raise
                 time.sleep(POLL_SECONDS)
+
+    def _add_rounds(self) -> None:
+        """Give the calls of a ledger that an older version wrote the number of their token."""
+        columns = [row[1] for row in self._connection.execute("PRAGMA table_info(calls)")]
+        if "round" in columns:
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            if "round" not in [row[1] for row in self._connection.execute("PRAGMA table_info(calls)")]:
+                self._connection.execute("ALTER TABLE calls ADD COLUMN round INTEGER")
+                self._connection.execute(
+                    "UPDATE calls SET round = (SELECT count(*) FROM calls before WHERE before.input = calls.input "
+                    "AND before.number < calls.number AND before.fate IN ('failed', 'address'))"
+                )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         with self._lock:
@@ -122,7 +153,8 @@ class Ledger:
 
         Returns:
             its number, and a token for the service: while it is not known what became of a call, the next one for the same
-            text has the same token, and a service that knows ``Idempotency-Key`` charges once.
+            text has the same token, whatever the calls in between were answered, and a service that knows
+            ``Idempotency-Key`` charges once.
 
         Raises:
             BudgetSpent: `limit` calls have been made.
@@ -132,16 +164,34 @@ class Ledger:
             if limit is not None and used >= limit:
                 raise BudgetSpent
             connection.execute("UPDATE budget SET used = used + 1")
-            query = "SELECT count(*) FROM calls WHERE input = ? AND fate IN ('failed', 'address')"
-            round_ = connection.execute(query, (key,)).fetchone()[0]
-            number = connection.execute("INSERT INTO calls (input, sent) VALUES (?, ?)", (key, time.time())).lastrowid
+            round_ = self._round(key)
+            row = (key, time.time(), round_)
+            number = connection.execute("INSERT INTO calls (input, sent, round) VALUES (?, ?, ?)", row).lastrowid
         assert number is not None
         return number, hashlib.sha256(str(self.folder.name).encode() + key + b"%d" % round_).hexdigest()
 
+    def _round(self, key: bytes) -> int:
+        """The number of the token that the next call for a prompt carries."""
+        query = "SELECT round, fate FROM calls WHERE input = ?1 AND round = (SELECT max(round) FROM calls WHERE input = ?1)"
+        rows = self._connection.execute(query, (key,)).fetchall()
+        if not rows:
+            return 0
+        fates = [fate for _, fate in rows]
+        if not ANSWERED.isdisjoint(fates):
+            return int(rows[0][0]) + 1
+        in_doubt = any(fate is None or fate == "unknown" for fate in fates)
+        return int(rows[0][0]) + (not in_doubt and fates.count("failed") >= FAILURES)
+
     def settle(self, number: int, fate: str) -> None:
-        """Note what became of a call: ``answered``, ``address`` (where the picture can be fetched), ``failed`` (there was an
-        answer, and no picture), ``declined`` (turned away), ``unknown`` (it may have been made and lost), ``unsent`` (it never
-        left, and is not counted)."""
+        """Note what became of a call.
+
+        Args:
+            fate: ``answered``; ``address`` (where the picture can be fetched); ``useless`` (a whole answer without a picture
+                that can be read); ``replayed`` (the service repeated a failure that it had noted for the token);
+                ``failed`` (an error of the service); ``declined`` (turned away before anything was done); ``unknown`` (it may
+                have been made and lost); ``unsent`` (it never left, and is not counted). A call without a fate was
+                under way when its process ended.
+        """
         with self._transaction() as connection:
             connection.execute("UPDATE calls SET fate = ? WHERE number = ?", (fate, number))
             if fate == "unsent":
@@ -151,6 +201,12 @@ class Ledger:
         """Calls made so far."""
         with self._lock, self._explained():
             return int(self._connection.execute("SELECT used FROM budget").fetchone()[0])
+
+    def has_answers(self) -> bool:
+        """Whether any picture has ever come."""
+        with self._lock, self._explained():
+            query = "SELECT 1 FROM calls WHERE fate IN ('answered', 'address') LIMIT 1"
+            return self._connection.execute(query).fetchone() is not None
 
     # ------------------------------------------------------------------------------------------------ pictures
 
@@ -163,8 +219,8 @@ class Ledger:
                 return path
         return None
 
-    def keep(self, key: bytes, content: bytes) -> None:
-        """Put a picture on the disk, there for good when this returns."""
+    def keep(self, key: bytes, content: bytes, number: int | None = None) -> None:
+        """Put a picture on the disk, there for good when this returns. `number` is the call that brought it."""
         name = key.hex()
         suffix = next(suffix for start, suffix in KINDS if content.startswith(start))
         path = self.folder / "pictures" / name[:2] / f"{name}{suffix}"
@@ -174,6 +230,34 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute("DELETE FROM failures WHERE input = ?", (key,))
             connection.execute("DELETE FROM addresses WHERE input = ?", (key,))
+            connection.execute("DELETE FROM unread WHERE input = ?", (key,))
+            if number is not None:
+                connection.execute("UPDATE calls SET fate = 'answered' WHERE number = ?", (number,))
+
+    def keep_unread(self, key: bytes, content: bytes, suffix: str, asked: str, *, wait: bool) -> Path:
+        """Keep an answer that was paid for and could not be read.
+
+        Args:
+            suffix: the end of the file's name.
+            asked: what was asked for; see `unread`.
+            wait: asking again the same way would bring the same: `unread` hands it over until `asked` is another.
+        """
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        path = self.folder / "unread" / f"{key.hex()}-{digest}{suffix}"
+        with self._explained():
+            path.parent.mkdir(exist_ok=True)
+            self._replace(path, content)
+        if wait:
+            with self._transaction() as connection:
+                connection.execute("INSERT OR REPLACE INTO unread VALUES (?, ?, ?)", (key, path.name, asked))
+        return path
+
+    def unread(self, key: bytes) -> tuple[Path, str] | None:
+        """The answer that waits to be read, and what was asked for; None when there is none, or its file was deleted."""
+        with self._lock, self._explained():
+            row = self._connection.execute("SELECT file, asked FROM unread WHERE input = ?", (key,)).fetchone()
+        path = self.folder / "unread" / Path(row[0]).name if row else None
+        return (path, row[1]) if path is not None and path.is_file() else None
 
     def address(self, key: bytes) -> str | None:
         """Where a picture that was paid for can be fetched."""

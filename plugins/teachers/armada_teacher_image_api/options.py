@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from armada_cli import Environment, hub, option, pictures, tiny
+from armada_cli.credentials import is_variable
 
 SMOKE = "smoke:"
 """In the place of an address: pictures are drawn here, by a server of this process on the loopback interface."""
+
+
+NO_VARIABLE = "that is no name of an environment variable; put the key into one, and name it here"
+"""Said of a `key_variable` that may be the key itself. It does not show it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,10 @@ class ImageApiOptions:
     encoder_revision: str | None = option(None, "Branch, tag or commit of a hub encoder; null is its main branch")
     dtype: str = option("float32", "Arithmetic of the encoder", choices=pictures.DTYPES)
     key_variable: str | None = option(
-        "OPENAI_API_KEY", "Environment variable that holds the key; null for a service without one", identity=False
+        "OPENAI_API_KEY",
+        "Environment variable that holds the key; null for a service without one",
+        identity=False,
+        secret=True,
     )
     response_format: str | None = option(
         "b64_json",
@@ -65,7 +72,9 @@ class ImageApiOptions:
         identity=False,
     )
     concurrency: int = option(4, "Calls under way at once, in each process", minimum=1, maximum=256, identity=False)
-    timeout: float = option(180.0, "Seconds a call may take", above=0, identity=False)
+    timeout: float = option(
+        180.0, "Seconds a call may take, from the name of the host to the last byte of its answer", above=0, identity=False
+    )
     retries: int = option(5, "Further calls for a text after a failed one, in one run", minimum=0, maximum=100, identity=False)
     backoff: float = option(
         1.0, "Seconds before the first further call; doubled each time, with jitter", minimum=0, identity=False
@@ -77,7 +86,12 @@ class ImageApiOptions:
         identity=False,
     )
     max_picture_bytes: int = option(32 << 20, "Bytes of a picture at most", minimum=1, identity=False)
-    max_pixels: int = option(pictures.MAX_PIXELS, "Width times height of a picture at most", minimum=1, identity=False)
+    max_pixels: int | None = option(
+        None,
+        "Width times height of a picture at most; null is what the memory of this machine allows, at most 64 million",
+        minimum=1,
+        identity=False,
+    )
 
     def address(self) -> str:
         """The base URL in one spelling."""
@@ -100,9 +114,9 @@ class ImageApiOptions:
             yield from _address_problems(self.address())
         if "{text}" not in self.prompt:
             yield "prompt: it does not contain {text}; every text would get one picture"
-        if self.key_variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.key_variable):
+        if self.key_variable is not None and not is_variable(self.key_variable):
             # Whoever writes the key itself here must not see it again in a message.
-            yield "key_variable: that is no name of an environment variable; put the key into one, and name it here"
+            yield f"key_variable: {NO_VARIABLE}"
         yield from hub.problems(self.encoder)
 
     def downloads(self, environment: Environment) -> Iterable[str]:

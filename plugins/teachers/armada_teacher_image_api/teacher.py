@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +17,22 @@ import numpy as np
 from PIL import Image
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
-from armada_cli.pictures import BadPicture, PictureEncoder, read_picture
+from armada_cli.credentials import is_variable
+from armada_cli.pictures import BadPicture, PictureEncoder, TooManyPixels, read_picture
 from armada_teacher_image_api.endpoint import Endpoint, Fault
 from armada_teacher_image_api.ledger import BudgetSpent, Ledger, key_of
-from armada_teacher_image_api.options import SMOKE, ImageApiOptions
+from armada_teacher_image_api.options import NO_VARIABLE, SMOKE, ImageApiOptions
 from armada_teacher_image_api.painter import Painter
 
 NAME = "teacher image-api"
 HOPELESS = 4
-"""When not one of so many texts of a batch gets a picture, the service is taken to be out of order."""
+"""When the first so many texts of a batch get no picture for one reason, the service is taken to be out of order."""
+
+HOPELESS_REFUSALS = 16
+"""The same for a reason that lies in the text, such as its content, while not one text has ever got a picture."""
+
+GRACE_SECONDS = 1.0
+"""After Ctrl-C: what arrives in this time is kept."""
 
 
 class ImageApi(Teacher):
@@ -33,7 +41,8 @@ class ImageApi(Teacher):
     Every picture is on the disk as soon as it has come, before the next step is taken; so are the count of calls (before each
     is sent) and the reasons of failures. A batch that is interrupted, by Ctrl-C, by an error or by the death of the
     process, therefore pays for nothing again. Calls that were under way when the process died are lost unless the service
-    honours ``Idempotency-Key``: the next call for the same text carries the same one.
+    honours ``Idempotency-Key``: every further call for the same text carries the same one, until the service has answered it.
+    An answer that cannot be read is kept as well, and is read by the next run if that one can.
 
     A text with nothing in it is not sent. An even grey picture takes its place.
     """
@@ -82,8 +91,8 @@ class ImageApi(Teacher):
         """What the service is asked for; None for a text with nothing in it."""
         if not isinstance(text, str):
             raise UserError(f"{NAME} paints texts, and the task hands over {text}", "Take resnet-posters for given pictures")
-        words = shorten(text.encode("utf-8", "replace").decode(), self.options.max_prompt)
-        return self.options.prompt.replace("{text}", words) if words else None
+        words = shorten(_encodable(text), self.options.max_prompt)
+        return _encodable(self.options.prompt).replace("{text}", words) if words else None
 
     def _picture(self, key: bytes) -> Path | str | None:
         """The file of a picture, ``grey`` for one that is not to be had and need not be, None when it must be asked for."""
@@ -109,35 +118,44 @@ class ImageApi(Teacher):
         if not prompts:
             return {}
         endpoint = self._connect()
-        stop = threading.Event()
-        faults: dict[bytes, Fault] = {}
-        ends: list[UserError] = []
+        batch = _Batch(prompts)
 
-        def work(key: bytes, prompt: str) -> None:
-            try:
-                fault = self._obtain(endpoint, key, prompt, stop)
-            except UserError as error:
-                ends.append(error)
-                stop.set()
-                return
-            if fault is not None:
-                faults[key] = fault
+        def work() -> None:
+            while (item := batch.next()) is not None:
+                end: BaseException | None
+                try:
+                    fault = self._obtain(endpoint, *item, batch.stop)
+                    end = batch.note(item[0], fault, self._is_systematic)
+                except BaseException as error:
+                    end = error
+                if end is not None:
+                    batch.end(end)
 
-        pool = ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="image-api")
+        # Daemons: a name that does not resolve keeps its thread, and must not keep the process.
+        threads = [
+            threading.Thread(target=work, name=f"image-api {number}", daemon=True)
+            for number in range(min(self.options.concurrency, len(prompts)))
+        ]
+        for thread in threads:
+            thread.start()
         try:
-            futures = [pool.submit(work, key, prompt) for key, prompt in prompts.items()]
-            wait(futures)
-            for future in futures:
-                future.result()  # raises what nobody foresaw
+            while not _join(threads, 1.0):
+                pass
         except KeyboardInterrupt:
-            stop.set()
-            print(f"armada: {NAME}: waiting for the pictures that are under way, they may be paid for", file=sys.stderr)
+            batch.stop.set()
+            print(
+                f"armada: {NAME}: leaving; calls that are under way may be paid for, the next run asks with the same key",
+                file=sys.stderr,
+            )
+            _join(threads, GRACE_SECONDS)
+            endpoint.leave()
+            _join(threads, GRACE_SECONDS)
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
             self.ledger.write_failures()
-        if ends:
-            raise ends[0]
+        if batch.ends:
+            raise batch.ends[0]
+        faults = batch.faults
         reasons = {key: str(fault) for key, fault in faults.items()}
         if len(faults) == len(prompts) >= HOPELESS and not all(fault.refused for fault in faults.values()):
             raise UserError(
@@ -149,6 +167,18 @@ class ImageApi(Teacher):
             return {key: reason for key, reason in reasons.items() if not faults[key].refused}
         return reasons
 
+    def _is_systematic(self, fault: Fault, alike: int, came: int) -> UserError | None:
+        """The end of a batch in which `alike` texts had the same fault and `came` pictures came; None while there is hope."""
+        if came or alike < (HOPELESS if fault.again or fault.form else HOPELESS_REFUSALS):
+            return None
+        if not (fault.again or fault.form) and self.ledger.has_answers():
+            return None
+        return UserError(
+            f"{NAME}: the first {alike} texts got no picture from {self.options.address()} for one reason: {fault}; no others "
+            f"are asked for, all are listed in {self.ledger.failures_file}",
+            "Every picture that came before is kept; the same command goes on from there",
+        )
+
     def _obtain(self, endpoint: Endpoint, key: bytes, prompt: str, stop: threading.Event) -> Fault | None:
         """Get one picture onto the disk, with further calls where they may help. Returns the last fault when none did.
 
@@ -158,6 +188,13 @@ class ImageApi(Teacher):
         with self.ledger.claim(key, stop) as mine:
             if not mine or self._picture(key) is not None:
                 return None
+            if (waiting := self.ledger.unread(key)) is not None:
+                unread = self._read_again(endpoint, key, *waiting)
+                if unread is None:
+                    return None
+                if waiting[1] == self._asked():
+                    self.ledger.fail(key, prompt, str(unread), refused=False)
+                    return unread
             for attempt in range(self.options.retries + 1):
                 if not self._pause.over(stop):
                     return None
@@ -166,6 +203,8 @@ class ImageApi(Teacher):
                     return None
                 except Fault as fault:
                     last = fault
+                if endpoint.left:
+                    return None
                 delay = self._delay(attempt, last)
                 if last.fatal or not last.again or delay is None or attempt == self.options.retries:
                     break
@@ -221,38 +260,82 @@ class ImageApi(Teacher):
                     f"Raise max_calls to go on; the pictures that came are kept in {self.ledger.folder}",
                 ) from None
             try:
-                answer = endpoint.generate(self._body(prompt), token)
-                if answer.content is not None:
-                    self._check(answer.content)
-                    self.ledger.keep(key, answer.content)
+                with _settled():
+                    answer = endpoint.generate(self._body(prompt), token)
+                    if answer.content is not None:
+                        self._check(answer.content)
+                        self.ledger.keep(key, answer.content, number)
+                        return
+                    url = answer.url
             except Fault as fault:
+                told = self._keep_unread(key, fault)
                 self.ledger.settle(number, fault.fate)
-                raise
-            if answer.url is None:
-                self.ledger.settle(number, "answered")
-                return
-            url = answer.url
+                raise told from None
+            assert url is not None
             self.ledger.keep_address(key, number, url)
         try:
-            content = endpoint.fetch(url)
+            with _settled():
+                content = endpoint.fetch(url)
         except Fault as fault:
             if not fault.again:
                 self.ledger.drop_address(key)
             raise
         try:
-            self._check(content)
-        except Fault:
+            with _settled():
+                self._check(content)
+        except Fault as fault:
+            told = self._keep_unread(key, fault)
             self.ledger.drop_address(key)
-            raise
+            raise told from None
         self.ledger.keep(key, content)
 
     def _check(self, content: bytes) -> None:
-        if len(content) > self.options.max_picture_bytes:
-            raise Fault(f"its picture is too large (over {self.options.max_picture_bytes:,} bytes)", again=True)
+        limit = self.options.max_picture_bytes
+        if len(content) > limit:
+            # The same is to be expected of the next one, and it would be paid for as well.
+            reason = f"its picture is too large ({len(content):,} bytes; max_picture_bytes is {limit:,})"
+            raise Fault(reason, fate="useless", body=content, form=True, hint="Raise max_picture_bytes")
         try:
             read_picture(content, self.options.max_pixels)
+        except TooManyPixels as error:
+            reason = f"its picture cannot be used: {error}"
+            raise Fault(reason, fate="useless", body=content, form=True, hint="Raise max_pixels") from None
         except BadPicture as error:
-            raise Fault(f"its picture cannot be used: {error}", again=True) from None
+            raise Fault(f"its picture cannot be used: {error}", again=True, fate="useless", body=content) from None
+
+    def _asked(self) -> str:
+        """What decides in which form a picture is answered."""
+        return str(self.options.response_format)
+
+    def _keep_unread(self, key: bytes, fault: Fault) -> Fault:
+        """Keep what was paid for and cannot be read; the fault, with the place."""
+        if fault.body is None:
+            return fault
+        suffix = ".json" if fault.body[:1] in (b"{", b"[") else ".picture"
+        path = self.ledger.keep_unread(key, fault.body, suffix, self._asked(), wait=fault.form)
+        return self._with_place(fault, path)
+
+    def _with_place(self, fault: Fault, path: Path) -> Fault:
+        told = f"{fault}; it is kept in {path}"
+        if fault.form:
+            others = [str(value or "null") for value in ("b64_json", "url", None) if value != self.options.response_format]
+            told += f". {fault.hint or f'Set response_format to {others[0]} or {others[1]}'}, or delete the file to ask again"
+        return Fault(told, again=fault.again, fate=fault.fate, kind=fault.kind, form=fault.form)
+
+    def _read_again(self, endpoint: Endpoint, key: bytes, path: Path, asked: str) -> Fault | None:
+        """Read an answer of an earlier call; None when it holds a picture now, as with larger limits."""
+        try:
+            with _settled():
+                content: bytes | None = path.read_bytes()
+                if path.suffix == ".json" and content is not None:
+                    content = endpoint.read(content).content
+                if content is None:
+                    raise Fault("its answer holds no picture", form=True)
+                self._check(content)
+        except Fault as fault:
+            return self._with_place(fault, path)
+        self.ledger.keep(key, content)
+        return None
 
     def _body(self, prompt: str) -> dict[str, object]:
         body: dict[str, object] = {"model": self.options.model, "prompt": prompt, "size": self.options.size, "n": 1}
@@ -268,7 +351,7 @@ class ImageApi(Teacher):
                 return None
             self._pause.until(time.monotonic() + fault.wait)
         delay = min(self.options.max_wait, self.options.backoff * 2.0**attempt) * random.uniform(0.5, 1.0)
-        return max(delay, fault.wait or 0.0)
+        return min(max(delay, fault.wait or 0.0), threading.TIMEOUT_MAX)
 
     def _connect(self) -> Endpoint:
         """The endpoint, with the key from the environment.
@@ -278,6 +361,8 @@ class ImageApi(Teacher):
         """
         if self._endpoint is None:
             key, name = None, self.options.key_variable
+            if name is not None and not is_variable(name):
+                raise UserError(f"{NAME}: key_variable: {NO_VARIABLE}")
             if name is not None:
                 key = os.environ.get(name, "").strip()
                 if not key:
@@ -301,6 +386,64 @@ class ImageApi(Teacher):
                 connections=self.options.concurrency,
             )
         return self._endpoint
+
+
+class _Batch:
+    """Prompts that threads get the pictures of, and what became of them.
+
+    Attributes:
+        stop: nothing new is begun.
+        faults: of those that failed.
+        ends: errors that ended it early, the first one first.
+    """
+
+    def __init__(self, prompts: dict[bytes, str]) -> None:
+        self._left = iter(prompts.items())
+        self._lock = threading.Lock()
+        self._alike: Counter[str] = Counter()
+        self._came = 0
+        self.stop = threading.Event()
+        self.faults: dict[bytes, Fault] = {}
+        self.ends: list[BaseException] = []
+
+    def next(self) -> tuple[bytes, str] | None:
+        with self._lock:
+            return None if self.stop.is_set() else next(self._left, None)
+
+    def note(self, key: bytes, fault: Fault | None, judge: Callable[[Fault, int, int], UserError | None]) -> UserError | None:
+        """Note what became of a prompt. Returns the reason to ask no further, by `judge`."""
+        with self._lock:
+            if fault is None:
+                self._came += not self.stop.is_set()
+                return None
+            self.faults[key] = fault
+            self._alike[fault.kind] += 1
+            return judge(fault, self._alike[fault.kind], self._came)
+
+    def end(self, error: BaseException) -> None:
+        with self._lock:
+            self.ends.append(error)
+            self.stop.set()
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> bool:
+    """Wait for threads for so long; whether all have ended."""
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """Whatever an answer does to us is a failed call, not an error that comes back at every run."""
+    try:
+        yield
+    except (Fault, UserError, MemoryError):
+        raise
+    except Exception as error:
+        told = "".join(letter if letter.isprintable() else "?" for letter in f"{type(error).__name__}: {error}")[:150]
+        raise Fault(f"its answer cannot be used ({told})", fate="unknown") from error
 
 
 class _FirstAlone:
@@ -338,8 +481,13 @@ class _Pause:
     def over(self, stop: threading.Event) -> bool:
         """Wait for the end of the pause; False when `stop` was set."""
         while (rest := self._until - time.monotonic()) > 0 and not stop.is_set():
-            stop.wait(rest)
+            stop.wait(min(rest, threading.TIMEOUT_MAX))
         return not stop.is_set()
+
+
+def _encodable(text: str) -> str:
+    """A text without lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def shorten(text: str, limit: int) -> str:

@@ -15,6 +15,7 @@ def armada_teachers() -> list[Component]:
             target="armada_teacher_posters.teacher:Posters",
             options=PostersOptions,
             provides={"image"},
+            revision=2,
             reference="He et al. 2016, Deep Residual Learning for Image Recognition",
         )
     ]

@@ -23,8 +23,11 @@ class PostersOptions:
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub model; null is its main branch")
     dtype: str = option("float32", "Arithmetic of the encoder", choices=pictures.DTYPES)
-    max_pixels: int = option(
-        pictures.MAX_PIXELS, "Width times height of a picture at most; a larger one is an error", minimum=1, identity=False
+    max_pixels: int | None = option(
+        None,
+        "Width times height of a picture at most; null is what the memory of this machine allows, at most 64 million",
+        minimum=1,
+        identity=False,
     )
 
     def identity(self, environment: Environment) -> dict[str, Any]:
