@@ -17,7 +17,7 @@ from armada_cli import Environment, Unanswered, UserError
 from armada_cli.catalog import Catalog
 from armada_cli.features.extract import extract
 from armada_cli.features.store import FeatureStore
-from armada_cli.pictures import BadPicture, PictureEncoder, read_picture
+from armada_cli.pictures import BadPicture, PictureEncoder, TooManyPixels, pixel_limit, read_picture
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +192,22 @@ def test_a_checkpoint_without_a_pooler_gives_its_first_token_and_no_random_numbe
     with torch.inference_mode():
         token = encoder.model(pixels).last_hidden_state[0, 0].numpy()
     np.testing.assert_allclose(vectors[0], token, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_of_many_pixels_is_reduced_as_it_is_decoded(kind: str) -> None:
+    large = Image.new("L", (8000, 4000), 255)
+    large.paste(0, (0, 0, 4000, 4000))
+    read = read_picture(encoded(large, kind))
+    assert (read.mode, read.size) == ("RGB", (4000, 2000))
+    assert read.getpixel((100, 100)) == (0, 0, 0)
+    assert read.getpixel((3900, 1900)) == (255, 255, 255)
+
+
+def test_the_limit_of_pixels_follows_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("armada_cli.pictures._memory", lambda: 1 << 30)
+    assert pixel_limit() == (1 << 30) // 64
+    with pytest.raises(TooManyPixels, match="more than 16,777,216"):
+        read_picture(encoded(Image.new("1", (5000, 5000))))
+    monkeypatch.setattr("armada_cli.pictures._memory", lambda: 1 << 40)
+    assert pixel_limit() == 64_000_000
