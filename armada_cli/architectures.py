@@ -27,6 +27,15 @@ DEPTHS = (
 )
 """What families call their number of layers; of an encoder-decoder, that of each half."""
 
+LARGEST = {
+    **dict.fromkeys(DEPTHS, 10_000),
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "intermediate_size", "d_ff", "n_inner"), 1_000_000),
+    **dict.fromkeys(("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads"), 100_000),
+    "vocab_size": 100_000_000,
+}
+"""A hundred times what the largest models have. The classes make their layers before they look at the weights, so that a
+configuration with a hundred million of them fills the memory, however small the file of weights is."""
+
 LISTED = ("layers_block_type", "attn_layers")
 """Lists that stand for the number of layers in families that name none."""
 
@@ -220,8 +229,16 @@ def with_layers(subject: str, config: Any, layers: int) -> Any:
 
 
 def layer_problems(place: str, layers: int | None, revision: str | None = None) -> Iterator[str]:
-    """The line about more layers than a model on this machine has, or about layers that cannot be left out."""
-    config = {} if layers is None else read_config(place, revision)
+    """The line about a configuration of a size that no model has, about more layers than a model on this machine has, or about
+    layers that cannot be left out."""
+    config = read_config(place, revision)
+    for part in _parts(config):
+        for name, value in part.items():
+            limit = LARGEST.get(name)
+            if limit is not None and isinstance(value, (int, float)) and value > limit:
+                shown = f"{value:.3g}" if value < 1e300 else "above 1e300"
+                yield f"model: its config.json says {name} is {shown}, and {limit} is the most; copy or save it again"
+                return
     there = depth(config)
     if layers is None or there is None:
         return

@@ -20,7 +20,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, ClassVar, Self
 
 from armada_cli.content import content_fingerprint
@@ -109,10 +109,24 @@ def fetched(dataset: str, config: str | None) -> bool:
 
 
 def _place(root: Path, dataset: str, config: str | None, split: str) -> Path:
+    """Raises:
+    UserError: a name would lead out of the mirror.
+    """
+    for name in (split if config is None else config, split):  # the name of the dataset is no option
+        if not is_file_name(name):
+            hint = "Name it as the hub does; a mirror of your own is named with `path:`, or with --data"
+            raise UserError(f"{_named(dataset, config, split)}: {name!r} is no name of a file in a mirror", hint)
     folder = root / dataset
     if config is not None and ((folder / config).is_dir() or not (folder / f"{split}.jsonl").is_file()):
         folder = folder / config
     return folder / f"{split}.jsonl"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name stands for one file or folder, of which it is known where it lies: no separator of any system, no drive,
+    not ``.`` or ``..``."""
+    path = PureWindowsPath(name)  # knows the separators of all systems
+    return path.parts == (name,) and not path.drive and name != ".." and "\0" not in name
 
 
 def _named(dataset: str, config: str | None, split: str) -> str:

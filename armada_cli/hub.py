@@ -29,6 +29,9 @@ OWN_CODE = "it needs Python code of its own, and code from model folders is neve
 OTHER_MODEL = "Take a model whose classes are in the installed libraries"
 """What is said of a model whose class only its own folder defines, and what to do."""
 
+ADAPTER = "adapter_config.json"
+"""What peft writes beside an adapter's weights."""
+
 PIPELINE = "model_index.json"
 """What the folder of a diffusers pipeline holds in place of ``config.json``."""
 
@@ -76,6 +79,9 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
         yield f"{folder} holds no weights (*.safetensors or pytorch_model*.bin); save the model with save_pretrained"
     yield from pickled.problems(folder)
     for part in parts:
+        if (part / ADAPTER).is_file():
+            # transformers would load it too, and the model that it names in place of this one
+            yield f"model: {part} holds an adapter; merge it first (armada export --merge), or take {ADAPTER} out"
         if found := damage(part):
             yield f"damaged weights in {part}, {found}; copy or save them again"
 

@@ -265,6 +265,19 @@ def test_another_hdf5_file_is_refused_in_one_line(folder, tmp_path):
         make(Environment(runs=tmp_path), path=str(folder), hdf5=str(other)).split("train")
 
 
+@pytest.mark.parametrize("identifier", ["../../x", "a/b", "..", "", "/tmp/x"])
+def test_a_film_whose_name_leads_out_of_the_folder_of_posters_is_refused(folder, tmp_path, identifier):
+    path = tmp_path / "films.hdf5"
+    write_hdf5(path, sorted(GENRES))
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        file["imdb_ids"][0] = identifier.encode()
+    with pytest.raises(UserError, match="not a number as a text"):
+        make(Environment(runs=tmp_path / "a" / "b" / "runs"), path=str(folder), hdf5=str(path)).split("train")
+    assert not list(tmp_path.rglob("*.png"))
+
+
 def test_a_missing_h5py_names_the_extra(folder, tmp_path, monkeypatch):
     from armada_task_mmimdb import films
 

@@ -59,9 +59,6 @@ class DecoderOptions:
         yield from vocabulary.problems(self.model, environment, self.revision)
         yield from architectures.layer_problems(self.model, self.layers, self.revision)
         yield from architectures.weight_problems(self.model, self.layers, self.revision)
-        folder = hub.local_folder(self.model)
-        if folder is not None and (folder / "adapter_config.json").is_file():
-            yield f"model: {folder} holds an adapter; merge it first (armada export --merge)"
         if self.quantise == "4bit":
             if not self.rank:
                 yield "quantise: weights in four bits cannot be trained; give lora a rank, or say quantise: none"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Environment, option
-from armada_cli.data import PROMPT, PROMPT_WITH_INPUT, HubOptions, source, write_rows
+from armada_cli.data import PROMPT, PROMPT_WITH_INPUT, HubOptions, is_file_name, source, write_rows
 
 TRAINING = "dolly"
 """The task whose student all five evaluate."""
@@ -54,6 +54,9 @@ class InstructionOptions(HubOptions):
 
     def problems(self, environment: Environment) -> Iterable[str]:
         """What is wrong with these options, for `armada check`."""
+        if not is_file_name(self.split):
+            yield f"split: {self.split!r} is no name of a split; write it as the hub does, as in test"
+            return
         if self.path is not None and not Path(self.path).is_dir():
             yield f"path: no folder {self.path!r}; it must hold {self.dataset}/{self.split}.jsonl"
         if not self.seeds:

@@ -11,7 +11,7 @@ from typing import Any
 
 from armada_cli import MissingPackage, UserError
 from armada_cli.data import encoding_fault
-from armada_cli.reading import parse_json, read_bytes
+from armada_cli.reading import check_file, open_file, parse_json, read_bytes
 
 GENRES = (
     "Drama", "Comedy", "Romance", "Thriller", "Crime", "Action", "Adventure", "Horror", "Documentary", "Mystery", "Sci-Fi",
@@ -81,7 +81,7 @@ def identifiers(folder: Path, name: str) -> list[str]:
 
 def _check_poster(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(8)
     except FileNotFoundError:
         raise UserError(f"{path}: no such poster", AGAIN) from None
@@ -105,11 +105,15 @@ def read_hdf5(path: Path, folder: Path, name: str, posters: Path) -> list[Film]:
         raise MissingPackage("mm-imdb", ["h5py"], "hdf5") from None
     other = "Name the released multimodal_imdb.hdf5"
     try:
+        check_file(path)
         with h5py.File(path, "r") as file:
             names = parse_json(file["genres"].attrs["target_names"])
             start, stop = _bounds(file.attrs["split"], name)
             flags = file["genres"][start:stop]
             identifiers = [value.decode("ascii") for value in file["imdb_ids"][start:stop]]
+            for identifier in identifiers:
+                if not IDENTIFIER.fullmatch(identifier):  # it is a part of the names of files, read and written
+                    raise UserError(f"{path}: a film of {name!r} is {identifier!r:.60}, not a number as a text", other)
             paths = [_poster(posters, identifier, file["images"], start + row) for row, identifier in enumerate(identifiers)]
     except OSError as error:
         raise UserError(f"{path}: cannot be read as HDF5 ({error})", other) from None

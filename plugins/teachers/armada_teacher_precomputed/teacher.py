@@ -12,7 +12,7 @@ import numpy as np
 
 from armada_cli import Environment, Teacher, UserError
 from armada_cli.data import encoding_fault
-from armada_cli.reading import parse_json, read_bytes
+from armada_cli.reading import check_file, parse_json, read_bytes
 from armada_teacher_precomputed.options import PrecomputedOptions
 
 BLOCK = 8192
@@ -120,8 +120,10 @@ def _load(path: Path) -> tuple[np.ndarray, list[str] | None]:
     hint = "Write it again: float vectors of shape [rows, width]"
     texts = None
     try:
+        check_file(path)
         if path.suffix == ".npy":
-            vectors = np.load(path, allow_pickle=False, mmap_mode="r")
+            # Not numpy.load: a zip of that name would be opened as one, and a pickle is refused here as well.
+            vectors: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         else:
             from safetensors import safe_open
 

@@ -13,6 +13,7 @@ from transformers import AutoFeatureExtractor, AutoModel, SpeechT5ForTextToSpeec
 
 from armada_cli import Environment, Teacher, UserError, hub, special_tokens, vocabulary
 from armada_cli.devices import pick_device
+from armada_cli.reading import check_file
 from armada_teacher_speecht5.options import SpeechT5Options
 
 NAME = "teacher speecht5"
@@ -167,10 +168,11 @@ def read_voice(path: Path) -> np.ndarray:
     from safetensors.numpy import load_file
 
     try:
+        check_file(path)
         if path.suffix == ".safetensors":
             (voice,) = load_file(path).values()
         else:
-            voice = np.load(path, allow_pickle=False)
+            voice = np.lib.format.open_memmap(path, mode="r")
         return np.asarray(voice, np.float64)
     except (OSError, ValueError, TypeError, EOFError, SafetensorError) as error:
         text = " ".join(str(error).split())[:120]
