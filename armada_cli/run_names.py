@@ -11,7 +11,16 @@ STORE = "features.db"
 RESERVED = ("trials", "features", STORE, "smoke", "image-api", "posters")
 """What lies in the runs folder beside the runs. The store has companions whose names begin like its own."""
 
-RUN_FILES = ("recipe.yaml", "resolved.json", "run.json", "report.txt", "report.md", "report.json")
+RUN_FILES = (
+    "origin.json",
+    "recipe.yaml",
+    "resolved.json",
+    "run.json",
+    "changes.jsonl",
+    "report.txt",
+    "report.md",
+    "report.json",
+)
 """What a run's folder holds."""
 
 MAX_BYTES = 100

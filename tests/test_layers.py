@@ -44,6 +44,7 @@ LAYERS = [
         "launch",
         "targets",
         "run_names",
+        "run_record",
         "__init__",
     },
     {"losses"},
@@ -121,6 +122,7 @@ def test_reporting_reads_run_folders_and_never_training_code(path: Path) -> None
         "run_names",
         "escaping",
         "console",
+        "run_record",
     }
 
 

@@ -27,10 +27,14 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment:
     """Check RECIPE without running it: every problem of the recipe and of its data (exit status 2), or the plan."""
     from armada_cli import catalog
     from armada_cli.execution.forecast import forecast
+    from armada_cli.execution.ownership import require_own_folder
     from armada_cli.plan import make_plan
     from armada_cli.recipe import load_recipe
+    from armada_cli.runs import Runs
 
-    plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
+    loaded = load_recipe(recipe, catalog.current(), environment, overrides)
+    require_own_folder(loaded, Runs(environment.runs))
+    plan = make_plan(loaded, environment)
     found = forecast(plan, environment)
     if as_json:
         print_json(found, indent=1)

@@ -84,10 +84,16 @@ def find_run(run: str, root: Path) -> Path:
 def run_folders(root: Path) -> list[Path]:
     """The run folders under `root`, newest first."""
     try:
-        found = [(path.stat().st_mtime, path.parent) for path in root.glob("*/run.json")]
+        found = [(_last_written(path.parent), path.parent) for path in root.glob("*/run.json")]
     except OSError:
         return []
     return [folder for _, folder in sorted(found, key=lambda item: (-item[0], item[1].name))]
+
+
+def _last_written(folder: Path) -> float:
+    """When a run's record was last written, or changed by a trial that ended."""
+    changes = folder / "changes.jsonl"
+    return max(path.stat().st_mtime for path in (folder / "run.json", changes) if path == folder / "run.json" or path.is_file())
 
 
 def _list_runs(root: Path) -> None:

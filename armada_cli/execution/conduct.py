@@ -18,12 +18,14 @@ from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.execution import display
 from armada_cli.execution.judgement import judge
+from armada_cli.execution.ownership import note_origin, require_own_folder
 from armada_cli.execution.pool import Event, Pool
 from armada_cli.execution.provenance import describe, provenance
 from armada_cli.execution.unchanged import require_unchanged_choice
-from armada_cli.files import read_json, write_atomic, write_json
+from armada_cli.files import write_atomic, write_json
 from armada_cli.launch import read_launch
 from armada_cli.plan import FeatureJob, Plan, Trial, device_kind
+from armada_cli.run_record import RunRecord, read_record
 from armada_cli.runs import RESULT, Runs
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Conduct:
     def __post_init__(self) -> None:
         self.runs = Runs(self.environment.runs)
         self.folder = self.runs.run(self.plan.recipe.name)
+        self.record = RunRecord(self.folder)
 
     @property
     def leads(self) -> bool:
@@ -63,10 +66,13 @@ class Conduct:
         """Do everything that is not done. Returns id -> reason of the trials that failed.
 
         Raises:
+            UserError: the run's folder is another recipe's; said before anything starts.
             MissingPackage: something is not installed; said before anything starts.
             UserError: something is wrong with the data; said before anything starts.
             UserError, KeyboardInterrupt: what is finished is kept, and the same command goes on from there.
         """
+        if not self.smoke:  # whose root has been emptied
+            require_own_folder(self.plan.recipe, self.runs)
         self._require_all()
         for trial in self.plan.everything:
             self._note_result(trial)
@@ -75,6 +81,7 @@ class Conduct:
         self.runs.make()
         if self.leads:
             self.runs.sweep_unfinished(self.plan.recipe.name)
+            note_origin(self.plan.recipe, self.runs)
             write_atomic(self.folder / "recipe.yaml", self.plan.recipe.text)
             write_json(self.folder / "resolved.json", dict(self.plan.recipe.resolved))
             begun = {trial.id for trial in todo}
@@ -82,7 +89,8 @@ class Conduct:
                 self.runs.sweep(trial.id, finished=trial.id not in begun)
         failed: dict[str, str] = {}
         if todo:
-            self._record()
+            if self.leads:
+                self.record.begin(self._whole_record())
             self._prepare()
             try:
                 with self._stage("features"):
@@ -90,9 +98,9 @@ class Conduct:
                 with self._stage("trials"):
                     failed = self._trials(specs)
             finally:
-                self._record()
+                self._end_record()
         elif not self._recorded_before():
-            self._record()
+            self._end_record()
         return failed
 
     def _unfinished(self) -> list[Trial]:
@@ -191,7 +199,8 @@ class Conduct:
                     self.status[event.trial] = ("done", "") if event.kind == "finished" else ("failed", event.note)
                     if event.result:
                         self.metrics[event.trial] = event.result["metric"]
-                    self._record()
+                    if self.leads:
+                        self.record.change(event.trial, *self.status[event.trial], self.metrics.get(event.trial, ""))
 
             if self.workers == 0:
                 return self._here(specs, tell)
@@ -247,7 +256,10 @@ class Conduct:
 
     def _recorded_before(self) -> bool:
         """Whether ``run.json`` tells of these very trials, all done: then its times and versions are those of the work."""
-        former = read_json(self.folder / "run.json")
+        try:
+            former = read_record(self.folder)
+        except (OSError, ValueError):
+            return False
         if not isinstance(former, dict) or not former.get("finished"):
             return False
         names = ("recipe", "title", "summary", "trials", "dependencies")
@@ -263,12 +275,14 @@ class Conduct:
             "dependencies": describe(self.plan.dependencies, self.status, self.metrics),
         }
 
-    def _record(self) -> None:
-        """Write ``run.json``, which the report reads."""
-        if not self.leads:
-            return
+    def _end_record(self) -> None:
+        if self.leads:
+            self.record.end(self._whole_record())
+
+    def _whole_record(self) -> dict[str, Any]:
+        """What the report reads."""
         finished = all(state == "done" for state, _ in self._trial_states())
-        record = {
+        return {
             **self._description(),
             "started": self.started,
             "finished": datetime.now(UTC).isoformat(timespec="seconds") if finished else None,
@@ -276,7 +290,6 @@ class Conduct:
             "command": self.command,
             "provenance": {**self._provenance(), "stages": self.stages},
         }
-        write_json(self.folder / "run.json", record)
 
     def _provenance(self) -> Mapping[str, Any]:
         if not hasattr(self, "_known"):

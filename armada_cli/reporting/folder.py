@@ -14,6 +14,7 @@ from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
 from armada_cli.reading import load_json
 from armada_cli.run_names import refuse_folder_name
+from armada_cli.run_record import read_record
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "run.json"
     try:
-        data = load_json(path)
+        data = read_record(folder)
     except FileNotFoundError:
         raise UserError(f"{folder} is no run folder: it has no run.json", "`armada report` lists the runs there are") from None
     except OSError as error:
