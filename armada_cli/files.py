@@ -153,6 +153,8 @@ def read_json(path: Path) -> Any | None:
 def disk_error(path: Path, error: OSError) -> UserError:
     """An operating system's refusal, as one line."""
     reason = error.strerror or str(error)
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # a copied folder: a reason a file
+        reason = str(error.args[0][0][-1])
     return UserError(f"cannot write {path}: {reason}", "Free some space, or name another place with --runs")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from armada_cli import UserError
 from armada_cli.features.prepare import write_tensors
-from armada_cli.files import replacing, sweep_halves, write_atomic
+from armada_cli.files import disk_error, replacing, sweep_halves, write_atomic
 from armada_cli.run_names import RUN_FILES
 
 WRITE = """
@@ -127,3 +128,23 @@ def test_new_files_are_as_readable_as_any(tmp_path: Path) -> None:
     write_atomic(tmp_path / "file", "")
     (tmp_path / "other").write_text("")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_disk_that_fills_up_while_a_folder_is_copied_is_the_usual_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library gathers a reason for every file."""
+    (tmp_path / "student").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "student" / name).write_text("{}")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(shutil.Error) as raised:
+        shutil.copytree(tmp_path / "student", tmp_path / "copy")
+    message = str(disk_error(tmp_path / "copy", raised.value))
+    assert message.startswith(f"cannot write {tmp_path / 'copy'}: ")
+    assert message.count("No space left on device") == 1
+    assert "model.safetensors" not in message

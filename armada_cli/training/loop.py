@@ -23,6 +23,7 @@ from armada_cli.contracts import Batch, Method, Student, Task
 from armada_cli.direction import lower_is_better
 from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.evaluation import metrics
+from armada_cli.files import disk_error, write_atomic
 from armada_cli.reading import parse_json
 from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale
@@ -354,15 +355,19 @@ class Loop:
 
     def _log(self, record: dict[str, Any]) -> None:
         if self.folder is not None and self.accelerator.is_main_process:
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record) + "\n")
+            path = self.folder / "log.jsonl"
+            try:
+                with path.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(record) + "\n")
+            except OSError as error:
+                raise disk_error(path, error) from error
 
     def _cut_log(self, step: int) -> None:
         """Drop what was logged after the checkpoint: those steps are taken again."""
         if self.folder is None or not self.accelerator.is_main_process:
             return
         kept = [json.dumps(record) + "\n" for record in read_log(self.folder) if record["step"] < step]
-        (self.folder / "log.jsonl").write_text("".join(kept), encoding="utf-8")
+        write_atomic(self.folder / "log.jsonl", "".join(kept))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
