@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from running import by_method, results, train
+from running import armada, by_method, results, train
 from torch import nn
 
 from armada_cli.digests import DamagedDigests, differences, read_digests, write_digests
@@ -226,3 +227,69 @@ def test_a_trial_of_an_earlier_version_is_used_as_it_is(taught: tuple[Callable[[
     assert ended.status == 0, ended.err
     assert "is made again" not in ended.err
     assert not (teacher / "digests.json").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- armada verify
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_verify_names_every_damage_of_a_folder_of_runs_and_changes_nothing(
+    taught: tuple[Callable[[str], Path], Path, Path],
+) -> None:
+    _, runs, teacher = taught
+    sound = armada("verify", "runs", "--runs", runs)
+    assert (sound.status, sound.out.splitlines()[-1].split()[-2:]) == (0, ["0", "damaged"]), sound.out + sound.err
+    (outputs,) = teacher.glob("outputs-*")
+    checkpoint.save(teacher / "checkpoint", 3, trained_state(), EXTRA)
+    (pupil,) = (path for path in (runs / "trials").iterdir() if path != teacher)
+    (pupil / "digests.json").unlink()
+    for path in (teacher / "student" / "model.safetensors", outputs, teacher / "checkpoint" / "step-3" / "state.json"):
+        flip(path)
+    lose(teacher / "log.jsonl")
+    before = listing(runs)
+    ended = armada("verify", runs)
+    assert ended.status == 1
+    assert ended.out.splitlines()[:-2] == [
+        f"{pupil}: no digest, an earlier version made it; only what shows by itself was checked",
+        f"{teacher / 'log.jsonl'} is missing",
+        f"{teacher / 'student' / 'model.safetensors'} does not match its digest",
+        f"{teacher / 'checkpoint' / 'step-3' / 'state.json'} does not match its digest",
+        f"{outputs} is damaged",
+    ]
+    assert "5 damaged" not in ended.out
+    assert ended.out.splitlines()[-2].endswith(", 4 damaged")
+    assert listing(runs) == before
+
+
+def test_verify_checks_features_and_their_store(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert armada("features", "build", recipe(), "--runs", runs).status == 0
+    assert armada("verify", "runs", "--runs", runs).out.splitlines()[-1].endswith("96 vectors checked, 0 damaged")
+    with sqlite3.connect(runs / "features.db") as store:
+        store.execute("UPDATE vectors SET vector = zeroblob(length(vector)) WHERE id = 3")
+    (prepared,) = (runs / "features").glob("*.safetensors")
+    flip(prepared)
+    ended = armada("verify", "runs", "--runs", runs)
+    assert ended.status == 1
+    assert "1 of 96 vectors of precomputed" in ended.out
+    assert f"{prepared}: is damaged" in ended.out
+    assert ended.out.splitlines()[-2].endswith("2 damaged")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["verify", "{there}"], "is no folder of runs: it has no trials and no features"),
+        (["verify", "runs", "--runs", "{there}/none"], "there is no folder"),
+        (["verify", "teacher"], "which teacher should be verified was not said"),
+        (["verify", "runs", "mine"], "takes no name"),
+        (["verify", "nonsense"], "unknown kind 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_verified_is_one_line(tmp_path: Path, words: list[str], complaint: str) -> None:
+    ended = armada(*(word.format(there=tmp_path) for word in words))
+    assert ended.status == 2
+    assert complaint in ended.complaint

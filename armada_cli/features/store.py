@@ -171,14 +171,16 @@ class FeatureStore:
 
     Args:
         path: the database file; made on the first write, with its folder.
+        frozen: only read it, wherever it lies.
 
     Raises:
         UserError: in every method, when the file is damaged, foreign, locked for over a minute, or the disk is full or
             read-only: one line that names the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, frozen: bool = False) -> None:
         self.path = Path(path)
+        self.frozen = frozen
         self._connection: sqlite3.Connection | None = None
         self._process = os.getpid()
         self.read_only = False
@@ -224,7 +226,8 @@ class FeatureStore:
         return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
     def _connect(self) -> sqlite3.Connection:
-        self.read_only = self.path.exists() and not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK))
+        writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        self.read_only = self.path.exists() and (self.frozen or not writable)
         if self.read_only:
             # Without a log beside it the file is all there is, and no lock can be (or need be) taken.
             mode = "mode=ro" if Path(f"{self.path}-wal").exists() else "immutable=1"
