@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import runpy
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -293,3 +294,13 @@ def test_what_cannot_be_verified_is_one_line(tmp_path: Path, words: list[str], c
     ended = armada(*(word.format(there=tmp_path) for word in words))
     assert ended.status == 2
     assert complaint in ended.complaint
+
+
+@pytest.mark.slow
+def test_no_flipped_byte_gives_another_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small sample of what `benchmarks/flips.py` tries."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    flips = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "flips.py"))
+    counts = flips["try_flips"](tmp_path, 12, seed=2)
+    assert sum(counts.values()) == 12
+    assert {verdict for _, verdict in counts} <= {"harmless", "repaired", "named"}
