@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from armada_cli.main import main
+from armada_cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -83,11 +84,21 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """The console script. Exit status: 0 done, 1 something in a run failed, 2 a mistake that one line explains, 130
-    interrupted."""
-    guard_streams()
-    sys.exit(run(sys.argv[1:]))
+def main(ready: Callable[[], object] = lambda: None) -> None:
+    """The command itself. Exit status: 0 done, 1 something in a run failed, 2 a mistake that one line explains, 130
+    interrupted.
+
+    Args:
+        ready: called where an interrupt is an exception that is caught here.
+    """
+    try:
+        guard_streams()
+        ready()
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before or behind the command
+        _complain("armada: interrupted")
+        status = 130
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:

@@ -51,7 +51,7 @@ LAYERS = [
     {"training", "features", "evaluation"},
     {"methods"},
     {"builtins", "scaffold", "ensemble", "smoke", "plan", "recipe", "runs", "execution", "reporting", "conformance"},
-    {"commands", "main", "__main__"},
+    {"commands", "main", "entry", "__main__"},
 ]
 """From the bottom up, by the first name below `armada_cli`."""
 
