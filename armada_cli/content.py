@@ -52,6 +52,17 @@ def content_fingerprint(path: Path) -> str:
     return "missing:" + path.name
 
 
+def fingerprints_of_files(folder: Path, besides: str) -> dict[str, str]:
+    """Name -> `content_fingerprint` of each file below a folder. Links are left out, and the file `besides`.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: content_fingerprint(path) for name, path in names.items() if name != besides}
+
+
 def _of_file(path: Path) -> str:
     if path.stat().st_size < WORTH_KEEPING:
         return "sha256:" + _hash(path)[0]

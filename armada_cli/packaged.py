@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from armada_cli.console import make_text_column, print_line, show_bars
+from armada_cli.content import fingerprints_of_files
 from armada_cli.errors import UserError
 from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
 from armada_cli.weights import damage
@@ -64,11 +65,12 @@ class PackagedModel:
         return cache_folder() / "models" / f"{self.name}-{self.sha256[:12]}-{self.form}"
 
     def ready(self) -> bool:
-        """Whether the folder is there and whole, by its note and the headers of its weights."""
+        """Whether the folder is there and holds what was made, to the last bit."""
         folder = self.folder()
         note = read_json(folder / NOTE)
-        whole = isinstance(note, dict) and note.get("sha256") == self.sha256 and any(folder.glob("*.safetensors"))
-        return whole and damage(folder) is None
+        if not isinstance(note, dict) or note.get("sha256") != self.sha256 or not any(folder.glob("*.safetensors")):
+            return False
+        return damage(folder) is None and note.get("made") == fingerprints_of_files(folder, besides=NOTE)
 
     def identity(self) -> str:
         """What stands for the weights in an identity, made or not."""
@@ -135,7 +137,8 @@ class PackagedModel:
                 make_readable(folder)
                 versions = {name: importlib.metadata.version(name) for name in self.made_with}
                 files = [f"{distribution}: {path.name}" for (distribution, _), path in zip(self.parts, sources, strict=True)]
-                note = {"title": self.title, "sources": files, "sha256": self.sha256, "made_with": versions}
+                results = fingerprints_of_files(folder, besides=NOTE)
+                note = {"title": self.title, "sources": files, "sha256": self.sha256, "made_with": versions, "made": results}
                 write_json(folder / NOTE, note)
                 publish_folder(folder, target, self.ready)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from armada_cli.content import content_fingerprint
+from armada_cli.content import content_fingerprint, fingerprints_of_files
 from armada_cli.errors import UserError
 from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
 from armada_cli.packaged import NOTE, alone, telling
@@ -195,7 +195,11 @@ def _ready(target: Path, digest: str) -> bool:
         return False
     folders = [target, *(path for path in target.iterdir() if path.is_dir())]
     whole = all(path.exists() for inside in folders for path in inside.iterdir())  # links lead somewhere
-    return whole and all(damage(inside) is None for inside in folders)
+    return (
+        whole
+        and all(damage(inside) is None for inside in folders)
+        and note.get("made") == fingerprints_of_files(target, besides=NOTE)
+    )
 
 
 def _convert(folder: Path, pickled_parts: list[Path], target: Path, digest: str, subject: str) -> None:
@@ -222,7 +226,8 @@ def _convert(folder: Path, pickled_parts: list[Path], target: Path, digest: str,
             _convert_part(part, inside, subject, tell)
         make_readable(made)
         sources = {str(path.relative_to(folder).as_posix()): content_fingerprint(path) for path in files}
-        write_json(made / NOTE, {"source": str(folder), "files": sources, "sha256": digest})
+        results = fingerprints_of_files(made, besides=NOTE)
+        write_json(made / NOTE, {"source": str(folder), "files": sources, "sha256": digest, "made": results})
         if _digest(folder, pickled_parts) != digest:
             raise UserError(
                 f"{subject}: the weights in {folder} changed while they were read", "Run it again when they are whole"

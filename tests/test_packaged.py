@@ -128,12 +128,19 @@ def test_what_a_killed_process_left_is_removed_and_made_anew(model: PackagedMode
     assert leftovers(model) == [f"{model.folder().name}.lock"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "no note", "no weights", "another note"])
+def flip_last_bit(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "one bit", "no note", "no weights", "another note"])
 def test_a_damaged_folder_is_made_again(model: PackagedModel, damage: str) -> None:
     folder = model.prepare(write)
     weights = folder / "model.safetensors"
     if damage == "cut":
         weights.write_bytes(weights.read_bytes()[:-3])
+    elif damage == "one bit":
+        flip_last_bit(weights)
     elif damage == "no weights":
         weights.unlink()
     elif damage == "no note":
