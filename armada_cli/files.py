@@ -154,8 +154,30 @@ def disk_error(path: Path, error: OSError) -> UserError:
     """An operating system's refusal, as one line."""
     reason = error.strerror or str(error)
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # a copied folder: a reason a file
-        reason = str(error.args[0][0][-1])
+        reason = re.sub(r"^\[Errno \d+\] ([^:]+): .*", r"\1", str(error.args[0][0][-1]), flags=re.DOTALL)
     return UserError(f"cannot write {path}: {reason}", "Free some space, or name another place with --runs")
+
+
+@contextlib.contextmanager
+def telling_disk_errors(path: Path) -> Iterator[None]:
+    """Have `disk_error` tell what goes wrong in writing `path`, whoever writes: libraries in Rust raise errors of their own for
+    a disk that is full.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(path, error) from error
+    except Exception as error:
+        if said := _OF_THE_SYSTEM.search(str(error)):
+            raise disk_error(path, OSError(int(said[2]), said[1])) from error
+        raise
+
+
+_OF_THE_SYSTEM = re.compile(r"([A-Z][a-z ]+) \(os error ([0-9]+)\)")
+"""How Rust words an error of the operating system: No space left on device (os error 28)."""
 
 
 def remove(path: Path, inside: Path, *, must: bool = False) -> None:

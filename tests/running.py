@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from armada_cli import catalog
 from armada_cli.main import run
@@ -152,3 +155,25 @@ def nobody_left(leader: int, seconds: float = 10) -> bool:
 def table_of(text: str) -> str:
     """A report without what differs from run to run: everything from its provenance on."""
     return re.split(r"^Provenance$", text, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+# ----------------------------------------------------------------------------------------------------------------- disks
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A disk of so many KiB, mounted in memory."""
+    folder.mkdir(exist_ok=True)
+    mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder))
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def mount(*arguments: str) -> None:
+    if os.geteuid() or shutil.which("mount") is None:
+        pytest.skip("a disk that is full or read-only needs root and mount")
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine does not mount: {done.stderr.strip()}")

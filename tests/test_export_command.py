@@ -13,7 +13,7 @@ import pytest
 import torch
 from armada_student_decoders.options import DecoderOptions
 from armada_student_decoders.student import Decoder
-from running import Ended, armada, by_method, train
+from running import Ended, armada, by_method, small_disk, train
 from tiny_decoders import tiny_llama, tiny_opt
 
 from armada_cli import Environment, Problem, catalog
@@ -185,6 +185,19 @@ def test_what_is_there_is_never_overwritten(finished: Path, tmp_path: Path) -> N
     assert export(finished, item, "--output", tmp_path / "file").complaint == (
         f"armada: {tmp_path / 'file'} is a file. Name a new folder"
     )
+
+
+@pytest.mark.parametrize("kilobytes", [8, 24])
+@pytest.mark.parametrize("more", [[], ["--merge"]], ids=["copied", "merged"])
+def test_a_disk_that_fills_up_is_the_usual_line(finished: Path, tmp_path: Path, more: list[str], kilobytes: int) -> None:
+    """Copied files are the system's to refuse, merged weights are written by a library with errors of its own."""
+    item = next(iter(by_method(finished).values()))["id"][:8]
+    with small_disk(tmp_path / "disk", kilobytes) as disk:
+        ended = export(finished, item, "--output", disk / "mine", *more)
+        assert ended.status == 2, ended
+        expected = f"armada: cannot write {disk / 'mine'}: No space left on device. Free some space, or name another place with"
+        assert ended.complaint.startswith(expected), ended.err
+        assert list(disk.iterdir()) == []
 
 
 def test_a_failed_merge_leaves_nothing_behind(finished: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from distributions import write_distribution
-from running import Ended, armada, ended, plugins_changed, recorded, results, start, train
+from running import Ended, armada, ended, mount, plugins_changed, recorded, results, small_disk, start, train
 
 METHODS = "[undistilled, {name: armada, hidden: 48}]"
 
@@ -350,31 +350,12 @@ def read_only(folder: Path) -> Iterator[None]:
         finally:
             folder.chmod(0o755)
         return
-    _mount("--bind", str(folder), str(folder))
+    mount("--bind", str(folder), str(folder))
     try:
-        _mount("-o", "remount,bind,ro", str(folder))
+        mount("-o", "remount,bind,ro", str(folder))
         yield
     finally:
         subprocess.run(["umount", str(folder)], check=True)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """A disk of so many KiB, mounted in memory."""
-    folder.mkdir(exist_ok=True)
-    _mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder))
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def _mount(*arguments: str) -> None:
-    if os.geteuid() or shutil.which("mount") is None:
-        pytest.skip("a disk that is full or read-only needs root and mount")
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"this machine does not mount: {done.stderr.strip()}")
 
 
 def used(folder: Path) -> int:

@@ -15,7 +15,7 @@ from armada_cli import targets
 from armada_cli.catalog import did_you_mean
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
-from armada_cli.files import disk_error, expand, make_readable, read_json, remove
+from armada_cli.files import expand, make_readable, read_json, remove, telling_disk_errors
 from armada_cli.reporting.folder import read_run
 from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs, is_spec
 
@@ -139,15 +139,14 @@ def export(candidate: Candidate, output: Path, environment: Environment, *, merg
         raise UserError(f"the student of trial {candidate.id} is damaged ({candidate.folder / damage})", again)
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if merge:
-            _merge(candidate, source, temporary, environment)
-        else:
-            shutil.copytree(source, temporary)
-        make_readable(temporary)
-        os.replace(temporary, output)
-    except OSError as error:
-        raise disk_error(output, error) from error
+        with telling_disk_errors(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            if merge:
+                _merge(candidate, source, temporary, environment)
+            else:
+                shutil.copytree(source, temporary)
+            make_readable(temporary)
+            os.replace(temporary, output)
     finally:
         remove(temporary, output.parent)
 

@@ -29,7 +29,16 @@ from armada_cli.execution.judgement import require_rows
 from armada_cli.execution.outputs import read_outputs, write_outputs
 from armada_cli.execution.unchanged import describe_change
 from armada_cli.features.prepare import load_prepared
-from armada_cli.files import as_json, disk_error, read_json, remove, replace_folder, write_bytes_atomic, write_json
+from armada_cli.files import (
+    as_json,
+    disk_error,
+    read_json,
+    remove,
+    replace_folder,
+    telling_disk_errors,
+    write_bytes_atomic,
+    write_json,
+)
 from armada_cli.launch import Launch, read_launch, settle_environment
 from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs
 from armada_cli.settings import Train
@@ -381,12 +390,13 @@ class _Trial:
         temporary = self.folder / ".student.new"
         remove(temporary, self.folder)
         try:
-            rest = NONE if scale == NONE else student.fold(model, scale)
-            student.save(model, problem, temporary)
-            write_rest(temporary, rest)
-        except OSError as error:
+            with telling_disk_errors(self.folder / STUDENT):
+                rest = NONE if scale == NONE else student.fold(model, scale)
+                student.save(model, problem, temporary)
+                write_rest(temporary, rest)
+        except UserError:
             remove(temporary, self.folder)
-            raise disk_error(self.folder / STUDENT, error) from error
+            raise
         replace_folder(temporary, self.folder / STUDENT)
         self.runs.drop_outputs(self.spec["id"])
 

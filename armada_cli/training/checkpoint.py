@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from armada_cli.digests import DamagedDigests, differences, read_digests, write_digests
-from armada_cli.files import disk_error, remove
+from armada_cli.errors import UserError
+from armada_cli.files import remove, telling_disk_errors
 from armada_cli.reading import load_json
 
 TENSORS, SETTINGS = "state.safetensors", "state.json"
@@ -124,22 +125,20 @@ def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], best: 
     """
     target, temporary = folder / f"step-{step}", folder / f".step-{step}.new"
     try:
+        with telling_disk_errors(folder):
+            remove(temporary, folder)
+            temporary.mkdir(parents=True)
+            tensors = state.tensors() | {f"best/{key}": value for key, value in (best or {}).items()}
+            save_file({key: value.detach().contiguous() for key, value in tensors.items()}, temporary / TENSORS)
+            document = {"step": step, "groups": state.groups(), "extra": extra}
+            (temporary / SETTINGS).write_text(json.dumps(document), encoding="utf-8")
+            write_digests(temporary, (TENSORS, SETTINGS))
+            if target.exists():
+                remove(target, folder, must=True)
+            os.replace(temporary, target)
+    except UserError:
         remove(temporary, folder)
-        temporary.mkdir(parents=True)
-        tensors = state.tensors() | {f"best/{key}": value for key, value in (best or {}).items()}
-        save_file({key: value.detach().contiguous() for key, value in tensors.items()}, temporary / TENSORS)
-        document = {"step": step, "groups": state.groups(), "extra": extra}
-        (temporary / SETTINGS).write_text(json.dumps(document), encoding="utf-8")
-        write_digests(temporary, (TENSORS, SETTINGS))
-        if target.exists():
-            remove(target, folder, must=True)
-        os.replace(temporary, target)
-    except OSError as error:
-        remove(temporary, folder)
-        raise disk_error(folder, error) from error
-    except SafetensorError as error:
-        remove(temporary, folder)
-        raise disk_error(folder, OSError(None, str(error))) from error
+        raise
     for old in folder.iterdir():
         if old != target:
             remove(old, folder)
