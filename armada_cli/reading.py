@@ -7,6 +7,7 @@ they nest a little less, whatever handles the value afterwards does. Opening a n
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import json
 import os
@@ -32,7 +33,10 @@ def parse_json(text: str | bytes, object_pairs_hook: Callable[[list[tuple[str, A
             digits, or is nested more than `MAX_DEPTH` deep.
     """
     try:
-        value = json.loads(text, object_pairs_hook=object_pairs_hook)
+        if object_pairs_hook is not None and isinstance(text, str) and not text.startswith("\ufeff"):
+            value = _decoder(object_pairs_hook).decode(text)
+        else:
+            value = json.loads(text, object_pairs_hook=object_pairs_hook)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     except (json.JSONDecodeError, UnicodeDecodeError):
@@ -44,6 +48,12 @@ def parse_json(text: str | bytes, object_pairs_hook: Callable[[list[tuple[str, A
     if sum(map(text.count, opening)) > MAX_DEPTH and not is_shallow(value):  # type: ignore[arg-type]
         raise ValueError(TOO_DEEP)
     return value
+
+
+@functools.lru_cache(maxsize=1)
+def _decoder(hook: Callable[[list[tuple[str, Any]]], Any]) -> json.JSONDecoder:
+    """One for all lines of a file: making it takes longer than reading a line with it."""
+    return json.JSONDecoder(object_pairs_hook=hook)
 
 
 def load_json(path: Path) -> Any:

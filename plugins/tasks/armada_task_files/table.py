@@ -492,12 +492,13 @@ def _csv_rows(
 
 
 def _objects(path: str, stream: Iterable[str], columns: Sequence[str], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+    keys: list[str] = []
+    hook = _pairs(keys)
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
-        keys: list[str] = []
         try:
-            row = parse_json(line.rstrip(), _pairs(keys))
+            row = parse_json(line.rstrip(), hook)
         except ValueError as error:
             if number == 1 and line.lstrip().startswith("["):
                 raise UserError(f"{path}:1: the file is one JSON list", "Write one object a line") from None
@@ -507,8 +508,7 @@ def _objects(path: str, stream: Iterable[str], columns: Sequence[str], faults: F
             kind = "list" if isinstance(row, list) else type(row).__name__
             faults.add(number, f"a JSON {kind}, not an object", 'Write each line as {"text": ..., "label": ...}')
             continue
-        twice = _twice(keys, columns)
-        if twice:
+        if len(keys) > len(row) and (twice := _twice(keys, columns)):
             faults.add(number, f"the key {twice[0]!r} stands there twice", "Give each key a name of its own")
             continue
         yield number, row
