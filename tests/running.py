@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,12 +53,18 @@ def train(recipe: Path, runs: Path, *more: str) -> Ended:
 
 @contextlib.contextmanager
 def plugins_changed() -> Iterator[None]:
-    """Inside, and again behind it, the process looks for plugins anew."""
+    """Inside, and again behind it, the process looks for plugins anew. Modules that a test wrote are forgotten behind it:
+    another test's plugin may have the same name."""
     catalog.current.cache_clear()
+    before = set(sys.modules)
     try:
         yield
     finally:
         catalog.current.cache_clear()
+        for name in set(sys.modules) - before:
+            place = getattr(sys.modules[name], "__file__", None) or ""
+            if place.startswith(tempfile.gettempdir() + os.sep) and not place.startswith(sys.prefix + os.sep):
+                del sys.modules[name]
 
 
 def results(runs: Path) -> dict[str, bytes]:

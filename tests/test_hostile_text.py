@@ -196,8 +196,6 @@ def test_a_plugins_words_are_shown_harmlessly(tmp_path: Path, monkeypatch: pytes
     write_distribution(tmp_path, "armada-bad", {"armada_bad": broken}, {"bad\x1b": "armada_bad"})
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("ARMADA_DISABLE", text.replace("\x00", ""))
-    for module in ("armada_odd", "armada_bad"):
-        sys.modules.pop(module, None)
     with plugins_changed():
         for command in (("list",), ("list", "losses"), ("show", "loss", "odd-loss"), ("plugins",)):
             for more in ((), ("--json",)):
