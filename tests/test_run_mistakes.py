@@ -363,6 +363,7 @@ def used(folder: Path) -> int:
     return sum(4 * (1 + -(-item.stat().st_size // 4096)) for item in folder.rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_one_line_at_every_size(recipe, tmp_path):
     """From one that has no room for run.json to one that holds all but the last file: the run says that the disk is full, and
     goes on from there on a larger one to the same bytes."""
