@@ -231,3 +231,9 @@ def test_a_mutant_is_the_same_each_time() -> None:
     assert [mutated_recipes.mutate(number, texts) for number in range(20)] == [
         mutated_recipes.mutate(number, texts) for number in range(20)
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1_000, 4_000, 500))
+def test_thousands_of_mutated_recipes_are_a_plan_or_lines_with_a_place(folder: Path, first: int) -> None:
+    assert _faults(folder, range(first, first + 500)) == {}
