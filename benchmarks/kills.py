@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 KILLS = 60
@@ -147,19 +148,19 @@ class Events:
         return {"main": told["m"], "worker": told["w"]}
 
 
-def start(recipe: Path, runs: Path, environment: object) -> subprocess.Popen[bytes]:
+def start(recipe: Path, runs: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """`armada run` in a process group of its own."""
     command = [sys.executable, "-m", "armada_cli.main", "run", str(recipe), "--runs", str(runs), "--workers", "1"]
     return subprocess.Popen(
         command,
-        env={**environment, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},  # type: ignore[dict-item]
+        env={**environment, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def run(recipe: Path, runs: Path, environment: object) -> int:
+def run(recipe: Path, runs: Path, environment: Mapping[str, str]) -> int:
     """The exit status of a run that nobody disturbs."""
     return start(recipe, runs, environment).wait()
 
