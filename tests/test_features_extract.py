@@ -249,6 +249,28 @@ def test_each_rank_begins_with_its_own_share(parrot: Parrot, monkeypatch: pytest
     assert parrot.calls()[2] == texts[:4]
 
 
+def test_a_batch_is_the_same_whoever_computes_it_and_whenever(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network may round one text differently beside other texts, so shares begin and interrupted runs go on between batches."""
+    texts = ["a" * (number + 1) for number in range(18)]
+    batches = [texts[start : start + 4] for start in range(0, 18, 4)]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run(parrot, texts)
+    assert sorted(parrot.calls(), key=len) == sorted(batches, key=len)
+    with FeatureStore.of(parrot.environment) as store:
+        store.remove(key_of(parrot), input_hashes([*batches[1], *batches[4]]))
+    monkeypatch.delenv("RANK")
+    run(parrot, texts)
+    assert parrot.calls()[5:] == [batches[1], batches[4]]
+
+
+def test_texts_between_those_that_are_there_are_asked_for_in_full_batches(parrot: Parrot) -> None:
+    texts = ["a" * (number + 1) for number in range(16)]
+    run(parrot, texts[::2])
+    run(parrot, texts)
+    assert parrot.calls()[2:] == [texts[1::2][:4], texts[1::2][4:]]
+
+
 def test_media_are_handed_over_as_paths(parrot: Parrot, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.png" for name in "ab"]
     for file in files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,7 @@ def test_a_trial_that_is_a_link_is_not_swept(tmp_path: Path, precious: Path) -> 
     runs.trials.mkdir()
     runs.trial("0123456789abcdef").symlink_to(precious)
     before = everything(precious)
-    for sweep in (runs.sweep, runs.drop_progress, lambda trial: runs.lock(trial).__enter__()):
+    for sweep in (partial(runs.sweep, finished=True), runs.drop_progress, lambda trial: runs.lock(trial).__enter__()):
         with pytest.raises(UserError, match="does not lie inside"):
             sweep("0123456789abcdef")
     assert everything(precious) == before

@@ -9,8 +9,10 @@ has no such locks (Windows) every claim succeeds; two processes may then compute
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from armada_cli.errors import UserError
@@ -52,22 +54,37 @@ class Claims:
         digest = hashlib.blake2b(item, digest_size=8, key=self.key.encode()).digest()
         return int.from_bytes(digest, "little") % PLACES
 
-    def take(self, item: bytes) -> bool:
-        """Claim an input; False when another process has it."""
-        place = self._place(item)
-        if self._descriptor is None or place in self._held:
+    def take(self, items: Iterable[bytes]) -> bool:
+        """Claim inputs, all or none of them; False when another process has one."""
+        taken: list[int] = []
+        for place in {self._place(item) for item in items} - self._held:
+            if not self._lock(place):
+                for other in taken:
+                    self._unlock(other)
+                return False
+            taken.append(place)
+        self._held.update(taken)
+        return True
+
+    def _lock(self, place: int) -> bool:
+        if self._descriptor is None:
             return True
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except (BlockingIOError, PermissionError):
             return False
         except OSError:
-            return True  # a file system without locks: work twice rather than not at all
-        self._held.add(place)
+            pass  # a file system without locks: work twice rather than not at all
         return True
+
+    def _unlock(self, place: int, count: int = 1) -> None:
+        if self._descriptor is not None:
+            # Without locks there is nothing to give back.
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, count, place)
 
     def release(self) -> None:
         """Give all claims back."""
-        if self._descriptor is not None and self._held:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, PLACES, 0)
+        if self._held:
+            self._unlock(0, PLACES)
         self._held.clear()

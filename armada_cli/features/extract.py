@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,8 @@ def extract(
 
     Each different input is represented once. Inputs are ordered by length, so that a batch's rows cost alike. Several
     processes may do this at once on one store: each claims what it computes (`Claims`), and returns when all is there. Under
-    `accelerate launch` or `torchrun` (``RANK``, ``WORLD_SIZE``) each process begins at its own share.
+    `accelerate launch` or `torchrun` (``RANK``, ``WORLD_SIZE``) each process begins at its own share. What a batch consists of
+    does not depend on who computes it or when, since a network may round one text differently beside other texts.
 
     Args:
         teacher: its card, or the card with the plugin it came from (which error messages then name).
@@ -88,21 +90,29 @@ def extract(
     absent = set(store.missing(key, values))
     present = [item for item in values if item not in absent]
     damaged = remove_damaged(store, key, present)
-    todo = [item for item in values if item in absent or item in damaged]
-    if not todo:
+    absent.update(damaged)
+    if not absent:
         return ExtractionReport(key, len(values), 0, len(values), 0, 0.0)
 
     start = time.perf_counter()
-    todo.sort()
-    todo.sort(key=lambda item: _size(values[item]))  # a stable sort: of one length, by hash
-    todo = _share_first(todo)
+    # By length, and those of one length by hash: the same order in every process.
+    items = sorted(values, key=lambda item: (_size(values[item]), item))
     call = _Caller(component, origin, options, environment, store.width(key))
     claims = Claims(store.path, key)
     new = 0
     try:
-        with show_progress(f"{component.name}: representing", len(todo), enabled=progress) as bar:
-            while todo:
-                batch, others = _claim(todo, call.batch_size(), claims)
+        with show_progress(f"{component.name}: representing", len(absent), enabled=progress) as bar:
+            batches = deque(_share_first(_batches(items, absent, call.batch_size())))
+            while batches:
+                place = next((place for place, batch in enumerate(batches) if claims.take(batch)), None)
+                if place is None:  # everything left is in the hands of other processes
+                    time.sleep(POLL_SECONDS)
+                    remaining = set(store.missing(key, [item for batch in batches for item in batch]))
+                    bar.advance(sum(len(batch) for batch in batches) - len(remaining), computed=0)
+                    batches = deque(left for batch in batches if (left := [item for item in batch if item in remaining]))
+                    continue
+                batches.rotate(-place)  # what others are working on goes to the end: it will be there when we come to it
+                batch = batches.popleft()
                 try:
                     # Another process may have stored some of these between our counting and our claim.
                     mine = store.missing(key, batch)
@@ -114,12 +124,6 @@ def extract(
                 finally:
                     claims.release()
                 bar.advance(len(batch), computed=len(mine))
-                todo = others
-                if todo and not batch:  # everything left is in the hands of other processes
-                    time.sleep(POLL_SECONDS)
-                    left = set(store.missing(key, todo))
-                    bar.advance(len(todo) - len(left), computed=0)
-                    todo = [item for item in todo if item in left]
     except KeyboardInterrupt:
         print(
             f"armada: stopped; {len(values) - len(store.missing(key, values))} of {len(values)} representations of teacher "
@@ -172,28 +176,32 @@ def _size(value: TeacherInput) -> int:
     return len(value)
 
 
-def _share_first(items: list[bytes]) -> list[bytes]:
-    """The inputs from this process's share on, then the shares of the others (which will mostly be done by then)."""
+def _batches(items: Sequence[bytes], absent: Set[bytes], size: int) -> list[list[bytes]]:
+    """What to ask the teacher for, batch by batch. All inputs are cut into batches, and what is stored already is left out. A
+    batch of which some vectors are stored (they came with another selection of rows) shares its calls with others like it.
+    """
+    whole: list[list[bytes]] = []
+    rest: list[bytes] = []
+    for start in range(0, len(items), size):
+        batch = items[start : start + size]
+        missing = [item for item in batch if item in absent]
+        if len(missing) == len(batch):
+            whole.append(missing)
+        else:
+            rest += missing
+    return whole + [rest[start : start + size] for start in range(0, len(rest), size)]
+
+
+def _share_first(batches: list[list[bytes]]) -> list[list[bytes]]:
+    """The batches from this process's share on, then the shares of the others (which will mostly be done by then)."""
     try:
         rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     except (KeyError, ValueError):
-        return items
+        return batches
     if not 0 <= rank < world:
-        return items
-    start = rank * len(items) // world
-    return items[start:] + items[:start]
-
-
-def _claim(todo: list[bytes], size: int, claims: Claims) -> tuple[list[bytes], list[bytes]]:
-    """The next batch of inputs that no other process has, and all others in their order."""
-    batch: list[bytes] = []
-    skipped: list[bytes] = []
-    for place, item in enumerate(todo):
-        if len(batch) == size:
-            # What others are working on goes to the end: it will be there when we come to it.
-            return batch, todo[place:] + skipped
-        (batch if claims.take(item) else skipped).append(item)
-    return batch, skipped
+        return batches
+    start = rank * len(batches) // world
+    return batches[start:] + batches[:start]
 
 
 class _Caller:
