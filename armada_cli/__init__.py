@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         option,
     )
     from armada_cli.errors import MissingPackage, TrialFailed, UserError
-    from armada_cli.hookspecs import hookimpl
+    from armada_cli.registry.hookspecs import hookimpl
 
 __version__ = "0.1.0"
 

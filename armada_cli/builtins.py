@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from armada_cli import ensemble, losses, methods
 from armada_cli.contracts import Component
-from armada_cli.hookspecs import hookimpl
+from armada_cli.registry.hookspecs import hookimpl
 
 
 @hookimpl

@@ -166,7 +166,7 @@ class Component:
         ``problems_before_fetching(environment) -> Iterable[str]``: lines as of ``problems`` about what is still to be fetched;
             `armada run` asks before anything starts, and the network may be used.
         ``smoke(folder) -> options``: the same component made tiny for ``--smoke``, with what it needs written below
-            ``folder``; see `armada_cli.tiny`.
+            ``folder``; see `armada_cli.models.tiny`.
         ``size() -> dict``: for a student, what an estimate needs: ``parameters``, ``trainable``, ``hidden``, ``layers``,
             ``heads``, ``vocabulary``.
         ``rows() -> dict``: for a task, what an estimate needs before the data are there: rows of ``train`` and

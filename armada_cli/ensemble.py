@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armada_cli import catalog, local
 from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, option
 from armada_cli.errors import UserError
+from armada_cli.registry import catalog, local
 
 if TYPE_CHECKING:
     import numpy as np

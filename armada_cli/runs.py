@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO, TypeGuard
 
-from armada_cli import weights
 from armada_cli.digests import DamagedDigests, differences, load_checked_json, read_digests
 from armada_cli.errors import UserError
 from armada_cli.files import disk_error, read_json, remove, require_inside, sweep_halves
+from armada_cli.models import weights
 from armada_cli.run_names import RUN_FILES, is_reserved, refuse_folder_name, require_run_name
 
 LOCK = ".lock"

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from armada_cli import Component, Environment, Teacher, tiny
+from armada_cli import Component, Environment, Teacher
 from armada_cli.features.extract import extract
 from armada_cli.features.prepare import represent
 from armada_cli.features.store import FeatureStore
+from armada_cli.models import tiny
 from armada_cli.settings import Features
 
 REPEATS = 5

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from armada_cli import Environment
-from armada_cli.catalog import Catalog
 from armada_cli.features.extract import extract
 from armada_cli.features.store import FeatureStore, identity_key, input_hashes
+from armada_cli.registry.catalog import Catalog
 
 REPEATS = 5
 ROWS, WIDTH = 100_000, 128

@@ -26,8 +26,10 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from armada_cli import Decoding, Environment, Problem, Student, catalog, hub, tiny
+from armada_cli import Decoding, Environment, Problem, Student
 from armada_cli.evaluation.generation import batches
+from armada_cli.models import hub, tiny
+from armada_cli.registry import catalog
 
 PROMPTS, NEW, BATCH, LORA = 64, 48, 32, 8
 TARGET = 3.0

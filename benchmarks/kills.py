@@ -218,7 +218,7 @@ def write(folder: Path) -> Path:
     """A tiny random encoder, made-up rows, random vectors for them, and a recipe over all three."""
     import numpy as np
 
-    from armada_cli import catalog
+    from armada_cli.registry import catalog
 
     options = catalog.current().find("student", "bert-base").component.options().smoke(folder / "model")
     draw = random.Random(1)

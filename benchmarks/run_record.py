@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from armada_cli import Environment
-from armada_cli.catalog import Catalog
 from armada_cli.execution.conduct import Conduct
-from armada_cli.plan import make_plan
+from armada_cli.plan.planning import make_plan
 from armada_cli.recipe.loader import load_recipe
+from armada_cli.registry.catalog import Catalog
 from armada_cli.run_record import CHANGES, RECORD, read_record
 
 SEEDS = (2, 200, 1000)

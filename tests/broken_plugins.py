@@ -24,7 +24,7 @@ from armada_cli import (
     UserError,
     option,
 )
-from armada_cli.tiny import SENTENCES
+from armada_cli.models.tiny import SENTENCES
 
 
 def card(target: str, options: type = NoOptions, provides: tuple[str, ...] = (), **more: Any) -> Component:
@@ -420,7 +420,7 @@ class Bert(Student):
     def __init__(self, options: Any, environment: Any) -> None:
         from transformers import AutoTokenizer
 
-        from armada_cli.tiny import save_letters_tokenizer
+        from armada_cli.models.tiny import save_letters_tokenizer
 
         super().__init__(options, environment)
         with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ import pytest
 from distributions import write_distribution
 
 from armada_cli import Environment
-from armada_cli.catalog import Catalog, Registered
+from armada_cli.registry.catalog import Catalog, Registered
 
 CARD = """
     from dataclasses import dataclass

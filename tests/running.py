@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from armada_cli import catalog
 from armada_cli.main import run
+from armada_cli.registry import catalog
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from armada_student_encoders.options import EncoderOptions
 from armada_student_encoders.student import Encoder
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from armada_cli import Environment, Problem, UserError, architectures, hub, tiny
+from armada_cli import Environment, Problem, UserError
+from armada_cli.models import architectures, hub, tiny
 
 HERE = Environment(offline=True)
 TWO = Problem("classification", 2, ("bad", "good"), 32)

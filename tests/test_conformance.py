@@ -19,7 +19,6 @@ from broken_plugins import card
 from running import armada
 
 from armada_cli import Component, Environment, NoOptions, UserError
-from armada_cli.catalog import Catalog, Registered
 from armada_cli.conformance import (
     NotConforming,
     Report,
@@ -31,6 +30,7 @@ from armada_cli.conformance import (
     verify,
 )
 from armada_cli.contracts import KINDS
+from armada_cli.registry.catalog import Catalog, Registered
 
 BUILT_IN = [item for kind in KINDS for item in Catalog.load(warn=False).components(kind) if item.distribution == "armada-cli"]
 QUICK = {"cosine", "euclid", "elementwise", "precomputed", "cola", "stsb", "copa", "arc-easy", "files"}

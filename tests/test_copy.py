@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from armada_cli import Environment
-from armada_cli.catalog import Catalog
 from armada_cli.main import run
 from armada_cli.recipe.loader import load_recipe
 from armada_cli.recipe.shipped import reproduces, shipped_recipes
+from armada_cli.registry.catalog import Catalog
 
 
 @pytest.fixture(autouse=True)

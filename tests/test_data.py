@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from armada_cli import Environment, Split, UserError, hub
-from armada_cli.data import fetched, rows, source, where
+from armada_cli import Environment, Split, UserError
+from armada_cli.corpora.rows import fetched, rows, source, where
+from armada_cli.models import hub
 
 
 def put(root: Path, name: str, content: str | bytes) -> Path:

@@ -23,8 +23,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from report_runs import trials, write_run
 
-from armada_cli import catalog
 from armada_cli.contracts import KINDS
+from armada_cli.registry import catalog
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

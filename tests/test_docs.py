@@ -16,12 +16,12 @@ import pytest
 from armada_teacher_speech.options import BASE_REQUIRES
 from distributions import write_distribution
 
-from armada_cli import catalog
 from armada_cli.commands.show import describe_component
 from armada_cli.contracts import KINDS, Environment
 from armada_cli.main import COMMANDS
 from armada_cli.recipe import load_recipe
 from armada_cli.recipe.values import bounds, default_of, literal
+from armada_cli.registry import catalog
 from armada_cli.settings import Features, Train
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ import pytest
 from armada_teacher_precomputed.teacher import read_texts
 from report_runs import full_run
 
-from armada_cli.data import encoding_fault
+from armada_cli.corpora.rows import encoding_fault
 from armada_cli.errors import UserError
 
 ENCODINGS = {

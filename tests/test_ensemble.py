@@ -10,8 +10,8 @@ import pytest
 from running import armada, by_method, train
 
 from armada_cli import Environment
-from armada_cli.catalog import current
 from armada_cli.ensemble import EnsembleOptions
+from armada_cli.registry.catalog import current
 
 
 @pytest.fixture

@@ -62,9 +62,9 @@ def with_armada(result: dict, data: Path | None = None) -> list[list[float]]:
     """Each validation row's logits as the run's own code computes them."""
     import torch
 
-    from armada_cli import catalog
     from armada_cli.contracts import Environment
     from armada_cli.execution.trial import encode, problem_of
+    from armada_cli.registry import catalog
     from armada_cli.settings import Train
 
     environment, spec = Environment(data=data, offline=True), result["spec"]
@@ -149,8 +149,8 @@ def test_the_best_epoch_is_what_is_exported(recipe, table, tmp_path):
 
 
 def _labels(item: dict) -> list[int]:
-    from armada_cli import catalog
     from armada_cli.contracts import Environment
+    from armada_cli.registry import catalog
 
     registered, options = catalog.restore(catalog.current(), "task", item["spec"]["build"]["task"])
     return list(registered.component.load()(options, Environment(offline=True)).split("validation").labels)

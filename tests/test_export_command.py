@@ -16,8 +16,9 @@ from armada_student_decoders.student import Decoder
 from running import Ended, armada, by_method, small_disk, train
 from tiny_decoders import tiny_llama, tiny_opt
 
-from armada_cli import Environment, Problem, catalog
+from armada_cli import Environment, Problem
 from armada_cli.execution.exporting import loading
+from armada_cli.registry import catalog
 
 METHODS = "[undistilled, parameter-matched]"
 SHORT = "{epochs: 1, batch_size: 16, lr: 1e-2, max_length: 24, precision: float32, evaluate: end}"

@@ -158,7 +158,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from armada_cli import Environment
-from armada_cli.catalog import Catalog
+from armada_cli.registry.catalog import Catalog
 from armada_cli.features.extract import extract
 from armada_cli.features.store import FeatureStore
 runs, log, delay, count = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])

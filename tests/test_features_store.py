@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from armada_cli import Component, Environment, NoOptions, UserError
-from armada_cli.catalog import Registered
 from armada_cli.features.store import FeatureStore, WidthMismatch, identity_key, input_hash, input_hashes, teacher_identity
+from armada_cli.registry.catalog import Registered
 
 IDENTITY = {"name": "drum", "options": {"seed": 1}}
 KEY = identity_key(IDENTITY)

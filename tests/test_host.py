@@ -283,8 +283,8 @@ def test_a_slow_plugin_is_named(host: FreshEnvironment, plugins: dict[str, dict[
 
 
 def test_a_slow_plugin_is_told_with_what_it_imports(tmp_path: Path) -> None:
-    from armada_cli.catalog import SLOW_SECONDS, Plugin
     from armada_cli.commands.plugins import describe_plugin, slow_line
+    from armada_cli.registry.catalog import SLOW_SECONDS, Plugin
 
     record = describe_plugin(Plugin("harp", "armada-harp", "2.0", "armada_harp", SLOW_SECONDS + 1, imports=["numpy", "torch"]))
     assert slow_line(record) == "harp of armada-harp delays every command by 1500 ms. It imports numpy, torch; cards need not."
@@ -464,9 +464,10 @@ def test_every_form_of_the_report_says_which_plugins_made_it(host: FreshEnvironm
 
 
 def test_the_members_of_an_ensemble_are_named_each(tmp_path: Path) -> None:
-    from armada_cli import Environment, catalog
-    from armada_cli.plan import make_plan
+    from armada_cli import Environment
+    from armada_cli.plan.planning import make_plan
     from armada_cli.recipe import load_recipe
+    from armada_cli.registry import catalog
 
     path = tmp_path / "choir.yaml"
     path.write_text(

@@ -13,9 +13,10 @@ from textwrap import dedent
 import pytest
 from running import Ended, armada, train
 
-from armada_cli import Environment, UserError, catalog, local
-from armada_cli.plan import make_plan
+from armada_cli import Environment, UserError
+from armada_cli.plan.planning import make_plan
 from armada_cli.recipe import load_recipe
+from armada_cli.registry import catalog, local
 
 PARTS = '''
     """One class of each kind."""

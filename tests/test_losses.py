@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from armada_cli import catalog
 from armada_cli.losses import CosineOptions, DistanceOptions
 from armada_cli.losses.cosine import Cosine
 from armada_cli.losses.elementwise import Elementwise
 from armada_cli.losses.euclid import Euclid
+from armada_cli.registry import catalog
 
 LOSSES = [(Cosine, CosineOptions), (Euclid, DistanceOptions), (Elementwise, DistanceOptions)]
 

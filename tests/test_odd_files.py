@@ -15,7 +15,7 @@ from armada_task_instructions import armada_tasks
 from armada_teacher_precomputed.teacher import _load
 
 from armada_cli import Environment, UserError
-from armada_cli.data import is_file_name, rows, source, where, write_rows
+from armada_cli.corpora.rows import is_file_name, rows, source, where, write_rows
 
 INSTRUCTIONS = {card.name: card for card in armada_tasks()}
 OFFLINE = Environment(offline=True)

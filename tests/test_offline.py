@@ -18,7 +18,7 @@ ASK_FOR_EVERYTHING = """
 import sys
 from pathlib import Path
 from armada_cli import Environment, UserError
-from armada_cli.catalog import Catalog
+from armada_cli.registry.catalog import Catalog
 
 catalog, here = Catalog.load(warn=False), Environment(runs=Path(sys.argv[1]), threads=1, offline=sys.argv[2] == "offline")
 for name in ("bert-base", "opt-1.3b"):

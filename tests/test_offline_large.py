@@ -17,7 +17,8 @@ import torch
 from armada_student_decoders import smollm2
 from armada_student_encoders import mpnet
 
-from armada_cli import Component, Decoding, Environment, Problem, catalog
+from armada_cli import Component, Decoding, Environment, Problem
+from armada_cli.registry import catalog
 
 HERE = Environment(threads=1, offline=True)
 GENERATION = Problem("generation", 0, (), 64, "float32")

@@ -26,10 +26,11 @@ from armada_teacher_speecht5.teacher import SpeechT5
 from running import armada
 from tiny_decoders import tiny_llama
 
-from armada_cli import Environment, Problem, UserError, hub, tiny
+from armada_cli import Environment, Problem, UserError
 from armada_cli.conformance import alone
-from armada_cli.own_code import needs_own_code
-from armada_cli.pictures import PictureEncoder
+from armada_cli.models import hub, tiny
+from armada_cli.models.own_code import needs_own_code
+from armada_cli.models.pictures import PictureEncoder
 
 ROOT = Path(__file__).parents[1]
 HERE = Environment(offline=True, threads=1, device="cpu")

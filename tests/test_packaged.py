@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from armada_cli import Component, Environment, MissingPackage, UserError
-from armada_cli.packaged import NOTE, PackagedModel, Step, joined
+from armada_cli.models.packaged import NOTE, PackagedModel, Step, joined
 
 CONTENT = (b"the first part, ", b"the second")
 
@@ -166,7 +166,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(model: PackagedModel) -> Non
 AT_ONCE = """
 import sys, time
 from pathlib import Path
-from armada_cli.packaged import PackagedModel
+from armada_cli.models.packaged import PackagedModel
 
 def make(sources, folder, step):
     with open(sys.argv[2], "a") as log:
@@ -192,7 +192,9 @@ def test_of_two_processes_at_once_one_makes_it_and_the_other_waits(model: Packag
 
 
 def test_nothing_heavy_is_imported_to_find_out_whether_a_folder_is_there(model: PackagedModel) -> None:
-    code = "import sys, armada_cli.packaged; sys.exit(bool({'torch', 'numpy', 'safetensors', 'rich'} & set(sys.modules)))"
+    code = (
+        "import sys, armada_cli.models.packaged; sys.exit(bool({'torch', 'numpy', 'safetensors', 'rich'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 

@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from armada_cli import Environment, UserError, hub, packaged, pickled, tiny
+from armada_cli import Environment, UserError
+from armada_cli.models import hub, packaged, pickled, tiny
 from tests.running import armada
 
 OFFLINE = Environment(offline=True)
@@ -184,8 +185,8 @@ STEPS = {
     "before the first shard": ("safetensors.torch", "save_file", 0),
     "between two shards": ("safetensors.torch", "save_file", 1),
     "in the middle of a shard": ("safetensors.torch", "save_file", "half"),
-    "before the note": ("armada_cli.pickled", "write_json", 0),
-    "before it gets its name": ("armada_cli.pickled", "publish_folder", 0),
+    "before the note": ("armada_cli.models.pickled", "write_json", 0),
+    "before it gets its name": ("armada_cli.models.pickled", "publish_folder", 0),
     "between the old and the new": ("armada_cli.files.os", "replace", 1),
 }
 
@@ -325,7 +326,8 @@ def test_a_full_disk_is_one_line(saved: Path, tmp_path: Path, monkeypatch: pytes
 def test_an_encoder_trains_from_pickled_weights_and_a_run_says_what_is_wrong_before_it_starts(
     saved: Path, tmp_path: Path, kind: str
 ) -> None:
-    from armada_cli import Problem, catalog
+    from armada_cli import Problem
+    from armada_cli.registry import catalog
 
     folder = as_bin(saved, tmp_path / "bin")
     card = catalog.current().find("student", "encoder").component

@@ -17,12 +17,14 @@ from armada_student_encoders.options import EncoderOptions, MiniLMOptions
 from armada_teacher_diffusers.options import MidjourneyOptions
 from running import Ended, armada, results, train
 
-from armada_cli import Environment, catalog, hub, option
+from armada_cli import Environment, option
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import KINDS, Component
+from armada_cli.models import hub
 from armada_cli.recipe.components import read_settings
 from armada_cli.recipe.document import Source, Table, parse
 from armada_cli.recipe.problems import Problems
+from armada_cli.registry import catalog
 
 PLACES = [
     (f"{kind} {component.name}", component.component.options, item.name)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from armada_cli import Environment, UserError, catalog
+from armada_cli import Environment, UserError
 from armada_cli.contracts import distribution_name
-from armada_cli.plan import HOST_REVISION, Trial, make_plan
+from armada_cli.plan.planning import HOST_REVISION, Trial, make_plan
 from armada_cli.recipe import load_recipe
+from armada_cli.registry import catalog
 from armada_cli.settings import Features, Train
 
 Write = Callable[..., Path]
@@ -100,7 +101,7 @@ def test_a_host_that_scores_otherwise_makes_every_trial_another(recipe: Write, m
     """Old results must not be shown as new ones."""
     path = recipe("one")
     before = planned(path)
-    monkeypatch.setattr("armada_cli.plan.HOST_REVISION", HOST_REVISION + 1)
+    monkeypatch.setattr("armada_cli.plan.planning.HOST_REVISION", HOST_REVISION + 1)
     assert not {trial.id for trial in planned(path).values()} & {trial.id for trial in before.values()}
 
 

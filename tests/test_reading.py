@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from armada_cli.content import content_fingerprint
-from armada_cli.data import file_rows
+from armada_cli.corpora.rows import file_rows
 from armada_cli.errors import UserError
 from armada_cli.files import read_json
+from armada_cli.models.vocabulary import count_pieces
+from armada_cli.models.weights import count_parameters, damage, read_header
 from armada_cli.reading import MAX_DEPTH, check_file, load_json, open_file, parse_json
-from armada_cli.vocabulary import count_pieces
-from armada_cli.weights import count_parameters, damage, read_header
 
 pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from distributions import write_kitchen
 
-from armada_cli.catalog import Catalog
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.recipe import RecipeErrors, load_recipe
+from armada_cli.registry.catalog import Catalog
 
 SOUND = "student: reader\ntasks: sorting\nmethods: alone\n"
 TOP_KEYS = "extends, title, summary, student, teacher, tasks, methods, train, features, seeds, limit"

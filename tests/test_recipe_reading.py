@@ -8,9 +8,9 @@ import pytest
 import yaml
 from distributions import write_kitchen
 
-from armada_cli.catalog import Catalog
 from armada_cli.contracts import Environment
 from armada_cli.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
+from armada_cli.registry.catalog import Catalog
 
 SOUND = "student: reader\ntasks: sorting\nmethods: alone\n"
 

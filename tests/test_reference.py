@@ -105,7 +105,7 @@ def test_a_student_of_the_examples_says_after_a_save_what_it_said_before(install
     import torch
 
     from armada_cli import Environment, Problem
-    from armada_cli.catalog import current
+    from armada_cli.registry.catalog import current
 
     registered = current().find("student", "bytes")
     student = registered.component.load()(registered.component.options(), Environment())

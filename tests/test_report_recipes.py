@@ -12,10 +12,10 @@ import pytest
 from report_runs import trial, trials, write_run
 
 from armada_cli import Environment
-from armada_cli.catalog import Catalog
 from armada_cli.execution.provenance import describe
-from armada_cli.plan import make_plan
+from armada_cli.plan.planning import make_plan
 from armada_cli.recipe.loader import load_recipe
+from armada_cli.registry.catalog import Catalog
 from armada_cli.reporting import published
 from armada_cli.reporting.folder import read_run
 from armada_cli.reporting.report import report

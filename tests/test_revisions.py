@@ -15,7 +15,8 @@ from armada_teacher_image_api.options import ImageApiOptions
 from armada_teacher_posters.options import PostersOptions
 from armada_teacher_speecht5.options import SpeechT5Options
 
-from armada_cli import Environment, architectures, hub
+from armada_cli import Environment
+from armada_cli.models import architectures, hub
 
 HERE = Environment(offline=True)
 OLD, NEW, OTHER = "0" * 40, "1" * 40, "2" * 40

@@ -15,9 +15,9 @@ import pytest
 from running import armada, by_method, ended, recorded, results, start, train, wait_until
 from tiny_decoders import tiny_llama
 
-from armada_cli import catalog
 from armada_cli.evaluation import metrics
-from armada_cli.plan import EVALUATED
+from armada_cli.plan.planning import EVALUATED
+from armada_cli.registry import catalog
 
 SETS = ("self-inst", "dolly", "vicuna")
 """The training set stands in the middle: its order in a recipe must not matter."""

@@ -14,10 +14,10 @@ from armada_cli import UserError
 from armada_cli.contracts import Environment
 from armada_cli.files import remove
 from armada_cli.recipe.shipped import shipped_recipes
+from armada_cli.recipe.smoke import prepare
 from armada_cli.reporting.folder import read_run
 from armada_cli.run_names import RESERVED, require_run_name
 from armada_cli.runs import Runs
-from armada_cli.smoke import prepare
 from tests.report_runs import full_run
 from tests.running import armada
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from armada_cli import Environment, UserError
-from armada_cli.catalog import Catalog
 from armada_cli.execution.ownership import note_origin, origin_of, require_own_folder
 from armada_cli.recipe.loader import load_recipe
 from armada_cli.recipe.model import Recipe
 from armada_cli.recipe.shipped import shipped_recipes
+from armada_cli.registry.catalog import Catalog
 from armada_cli.runs import Runs
 from tests.running import armada, train
 

@@ -13,8 +13,8 @@ import pytest
 from running import Ended, by_method, ended, results, start, train, wait_until
 from test_run_generation import instruct, llama, mirror  # noqa: F401  (fixtures)
 
-from armada_cli import catalog
 from armada_cli.features.prepare import load_prepared
+from armada_cli.registry import catalog
 
 METHODS = "[undistilled, {name: armada, hidden: 48, beta: 0.1}]"
 

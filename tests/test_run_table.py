@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from running import armada, by_method, recorded, results, train
 
-from armada_cli import catalog
 from armada_cli.contracts import Environment, Task
+from armada_cli.registry import catalog
 
 LEARNS = "{epochs: 3, batch_size: 16, lr: 5e-3, log_every: 2, max_length: 32}"
 ARMS = "[undistilled, {name: armada, manifold: euclid, hidden: 48, beta: 0.1}]"

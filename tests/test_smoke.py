@@ -12,12 +12,13 @@ import pytest
 from armada_task_glue.options import CoLA
 from running import armada, ended, start
 
-from armada_cli import Environment, catalog
-from armada_cli.data import write_rows
+from armada_cli import Environment
+from armada_cli.corpora.rows import write_rows
 from armada_cli.execution import estimate
-from armada_cli.plan import make_plan
+from armada_cli.plan.planning import make_plan
 from armada_cli.recipe import load_recipe
 from armada_cli.recipe.shipped import shipped_recipes
+from armada_cli.registry import catalog
 
 BANNER = "The numbers mean nothing"
 PUBLISHED = {name for name, path in shipped_recipes().items() if "Reproduces: Table" in path.read_text(encoding="utf-8")}

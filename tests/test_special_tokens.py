@@ -21,7 +21,8 @@ from armada_student_encoders.options import EncoderOptions
 from armada_student_encoders.student import Encoder
 from tokenizers.pre_tokenizers import ByteLevel
 
-from armada_cli import Environment, Problem, hub, special_tokens, tiny
+from armada_cli import Environment, Problem
+from armada_cli.models import hub, special_tokens, tiny
 
 LETTERS = string.ascii_letters + string.digits + string.punctuation
 ANGLES, SQUARES = ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

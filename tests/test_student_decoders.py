@@ -24,7 +24,8 @@ from armada_student_decoders.student import Decoder
 from tiny_decoders import tiny_llama, tiny_of, tiny_opt
 from torch.nn import functional
 
-from armada_cli import Decoding, Environment, Problem, UserError, catalog
+from armada_cli import Decoding, Environment, Problem, UserError
+from armada_cli.registry import catalog
 from armada_cli.training.precision import held_in
 
 OFFLINE = Environment(offline=True)

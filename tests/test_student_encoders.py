@@ -12,7 +12,8 @@ from armada_student_encoders.options import EncoderOptions
 from armada_student_encoders.student import Encoder
 from torch import Tensor, nn
 
-from armada_cli import Environment, Problem, UserError, hub
+from armada_cli import Environment, Problem, UserError
+from armada_cli.models import hub
 
 TWO = Problem("classification", 2, ("bad", "good"), 32)
 TEXTS = [("the ferry was warm",), ("a grim letter",), ("nobody calls the old lantern bright , but it is bright",)]

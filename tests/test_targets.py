@@ -134,11 +134,12 @@ def test_a_student_that_folds_nothing_is_asked_through_what_is_written_down(reci
 
 
 def test_a_training_that_was_stopped_goes_on_in_the_same_unit(recipe, tmp_path):
-    from armada_cli import Environment, catalog
+    from armada_cli import Environment
     from armada_cli.errors import Interrupted
     from armada_cli.execution.trial import run_trial
-    from armada_cli.plan import make_plan
+    from armada_cli.plan.planning import make_plan
     from armada_cli.recipe import load_recipe
+    from armada_cli.registry import catalog
 
     file, _ = numbers(tmp_path, "years")
     path = recipe(
@@ -162,9 +163,10 @@ def test_a_training_that_was_stopped_goes_on_in_the_same_unit(recipe, tmp_path):
 
 def test_no_other_kind_of_task_has_another_id(recipe, tmp_path, table):
     """Old results of a regression are another training's; those of classes are what they were."""
-    from armada_cli import Environment, catalog
-    from armada_cli.plan import make_plan
+    from armada_cli import Environment
+    from armada_cli.plan.planning import make_plan
     from armada_cli.recipe import load_recipe
+    from armada_cli.registry import catalog
 
     file, _ = numbers(tmp_path, "years")
     path = recipe(

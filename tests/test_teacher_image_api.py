@@ -28,11 +28,11 @@ from image_server import FAULTS, SLOW, ImageServer, paint
 from running import armada, train
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
-from armada_cli.catalog import Catalog
 from armada_cli.credentials import is_variable
 from armada_cli.features.extract import extract
 from armada_cli.features.store import FeatureStore
-from armada_cli.tiny import SENTENCES
+from armada_cli.models.tiny import SENTENCES
+from armada_cli.registry.catalog import Catalog
 
 KEY = "sk-very-secret-0123456789"
 CARD = Catalog.load(warn=False).find("teacher", "image-api").component
@@ -76,7 +76,7 @@ def test_a_text_is_the_features_of_its_picture(make: Make) -> None:
         vectors = teacher.represent(SENTENCES[:3])
     assert vectors.shape == (3, 24)
     assert vectors.dtype == np.float32
-    from armada_cli.pictures import read_picture
+    from armada_cli.models.pictures import read_picture
 
     wanted, _ = teacher.encoder.encode([lambda: read_picture(paint(SENTENCES[1]))])
     assert wanted is not None

@@ -14,10 +14,10 @@ from armada_teacher_posters.teacher import Posters
 from PIL import Image, ImageDraw
 
 from armada_cli import Environment, Unanswered, UserError
-from armada_cli.catalog import Catalog
 from armada_cli.features.extract import extract
 from armada_cli.features.store import FeatureStore
-from armada_cli.pictures import BadPicture, PictureEncoder, TooManyPixels, pixel_limit, read_picture
+from armada_cli.models.pictures import BadPicture, PictureEncoder, TooManyPixels, pixel_limit, read_picture
+from armada_cli.registry.catalog import Catalog
 
 
 @pytest.fixture(scope="module")
@@ -205,9 +205,9 @@ def test_a_picture_of_many_pixels_is_reduced_as_it_is_decoded(kind: str) -> None
 
 
 def test_the_limit_of_pixels_follows_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("armada_cli.pictures._memory", lambda: 1 << 30)
+    monkeypatch.setattr("armada_cli.models.pictures._memory", lambda: 1 << 30)
     assert pixel_limit() == (1 << 30) // 64
     with pytest.raises(TooManyPixels, match="more than 16,777,216"):
         read_picture(encoded(Image.new("1", (5000, 5000))))
-    monkeypatch.setattr("armada_cli.pictures._memory", lambda: 1 << 40)
+    monkeypatch.setattr("armada_cli.models.pictures._memory", lambda: 1 << 40)
     assert pixel_limit() == 64_000_000

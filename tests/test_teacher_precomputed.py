@@ -12,7 +12,7 @@ from armada_teacher_precomputed.teacher import Precomputed
 from safetensors.numpy import save_file
 
 from armada_cli import Environment, UserError
-from armada_cli.catalog import Catalog
+from armada_cli.registry.catalog import Catalog
 
 TEXTS = ["red, white", "green\u2028and more", " blue "]
 VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -16,7 +16,8 @@ from armada_teacher_speech.options import BASE, BASE_REQUIRES, TINY, SpeechOptio
 from armada_teacher_speech.spectrogram import log_mel
 from armada_teacher_speech.teacher import LONGEST, Speech, spell
 
-from armada_cli import Environment, catalog
+from armada_cli import Environment
+from armada_cli.registry import catalog
 
 TEXTS = ["The kettle is singing.", "Nobody told the gardener that it had rained all night and most of the day.", "Stop!"]
 

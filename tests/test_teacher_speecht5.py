@@ -13,8 +13,8 @@ from armada_teacher_speecht5.options import SpeechT5Options
 from armada_teacher_speecht5.teacher import SHORTEST, SILENCE, SpeechT5, shorten
 
 from armada_cli import Environment, UserError
-from armada_cli.catalog import Catalog
-from armada_cli.tiny import SENTENCES
+from armada_cli.models.tiny import SENTENCES
+from armada_cli.registry.catalog import Catalog
 
 OFFLINE = Environment(threads=2, offline=True)
 TEXTS = [*SENTENCES[:4], "Stop!"]

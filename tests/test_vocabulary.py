@@ -25,7 +25,8 @@ from armada_student_encoders.student import Encoder
 from running import armada, ended, start
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from armada_cli import Environment, UserError, hub, tiny, vocabulary
+from armada_cli import Environment, UserError
+from armada_cli.models import hub, tiny, vocabulary
 
 HERE = Environment(offline=True)
 FORMS = ["+".join(form) for form in vocabulary.FORMS]

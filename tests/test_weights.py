@@ -11,8 +11,8 @@ import pytest
 import torch
 from running import armada
 
-from armada_cli import hub
-from armada_cli.weights import count_parameters, damage, read_header
+from armada_cli.models import hub
+from armada_cli.models.weights import count_parameters, damage, read_header
 
 
 def test_parameters_are_counted_as_torch_counts_them(tiny_student: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_folder_without_its_models_body_is_one_line_before_anything_starts(
 
 
 def test_as_many_layers_as_are_asked_for_are_enough(tiny_student: Path, tmp_path: Path) -> None:
-    from armada_cli.architectures import weight_problems
+    from armada_cli.models.architectures import weight_problems
 
     folder = Path(shutil.copytree(tiny_student, tmp_path / "student"))
     rewrite(folder, lambda name: "layer.1." not in name)

@@ -17,7 +17,7 @@ from armada_cli.errors import UserError
 from armada_cli.files import expand
 
 if TYPE_CHECKING:
-    from armada_cli.catalog import Catalog
+    from armada_cli.registry.catalog import Catalog
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -160,7 +160,7 @@ class KindType(click.ParamType):
         return "[" + "|".join(self.words) + "]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from armada_cli.catalog import did_you_mean
+        from armada_cli.registry.catalog import did_you_mean
 
         kind = singular(value)
         if kind is None:
@@ -190,7 +190,7 @@ class ComponentNameType(click.ParamType):
 
 def load_catalog(*, warn: bool = True, strict: bool | None = None) -> Catalog:
     """The catalog of all installed plugins (see `Catalog.load`)."""
-    from armada_cli.catalog import Catalog, current
+    from armada_cli.registry.catalog import Catalog, current
 
     return current() if warn and strict is None else Catalog.load(warn=warn, strict=strict)
 

@@ -25,11 +25,11 @@ LABEL = 15
 @local_code_option
 def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment: Environment) -> int:
     """Check RECIPE without running it: every problem of the recipe and of its data (exit status 2), or the plan."""
-    from armada_cli import catalog
     from armada_cli.execution.forecast import forecast
     from armada_cli.execution.ownership import require_own_folder
-    from armada_cli.plan import make_plan
+    from armada_cli.plan.planning import make_plan
     from armada_cli.recipe import load_recipe
+    from armada_cli.registry import catalog
     from armada_cli.runs import Runs
 
     loaded = load_recipe(recipe, catalog.current(), environment, overrides)

@@ -94,7 +94,7 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
     """Represent all texts that RECIPE needs and have no vector yet; train nothing."""
     from armada_cli.execution.judgement import judge
     from armada_cli.features.prepare import represent
-    from armada_cli.plan import make_plan
+    from armada_cli.plan.planning import make_plan
     from armada_cli.recipe.loader import load_recipe
 
     check_device(device)
@@ -250,7 +250,7 @@ def import_(file: Path, environment: Environment) -> None:
 
 def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ...]) -> list[Entry]:
     """The entries that were named; a key may be shortened to its first four digits or more."""
-    from armada_cli.catalog import did_you_mean
+    from armada_cli.registry.catalog import did_you_mean
 
     chosen = []
     for name in teachers:
@@ -272,7 +272,7 @@ def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ..
 
 def _used(recipe: str, environment: Environment) -> set[str]:
     """Keys of the teacher identities that a recipe uses."""
-    from armada_cli.plan import make_plan
+    from armada_cli.plan.planning import make_plan
     from armada_cli.recipe.loader import load_recipe
 
     plan = make_plan(load_recipe(recipe, load_catalog(), environment), environment)

@@ -59,15 +59,15 @@ def command(
 def _run(
     recipe: str, overrides: tuple[str, ...], workers: int | None, smoke: bool, environment: Environment, launch: Launch
 ) -> int:
-    from armada_cli import catalog
-    from armada_cli.plan import device_kind, make_plan
+    from armada_cli.plan.planning import device_kind, make_plan
     from armada_cli.recipe import load_recipe
+    from armada_cli.registry import catalog
 
     plan = make_plan(load_recipe(recipe, catalog.current(), environment, overrides), environment)
     real, real_environment = plan, environment
     if smoke:
-        from armada_cli import smoke as small
         from armada_cli.execution.judgement import judge
+        from armada_cli.recipe import smoke as small
         from armada_cli.runs import Runs
 
         judge(plan, environment)  # the rows of its own that a tiny task brings are not the user's

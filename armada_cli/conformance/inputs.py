@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from armada_cli.tiny import SENTENCES
+from armada_cli.models.tiny import SENTENCES
 
 TEXTS = (
     *SENTENCES[:3],

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from armada_cli import catalog
 from armada_cli.conformance.asking import Broken, asked, one_line, require
 from armada_cli.conformance.problems import FEATURES, HIDDEN, ToyStudent, Unscored, draw_features, draw_rows, problem_of
 from armada_cli.conformance.subject import Subject, shared_questions
 from armada_cli.contracts import TASK_KINDS, Method, Setup, Term
 from armada_cli.errors import Interrupted
+from armada_cli.registry import catalog
 from armada_cli.settings import Train
 from armada_cli.training.loop import Loop, learning_rate
 from armada_cli.training.objective import task_loss

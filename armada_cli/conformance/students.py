@@ -20,8 +20,8 @@ from armada_cli.conformance.problems import OUTPUTS
 from armada_cli.conformance.subject import Subject, shared_questions, single_line
 from armada_cli.contracts import TASK_KINDS, Decoding, Problem, StudentOutput, Term
 from armada_cli.errors import UserError
+from armada_cli.models.tiny import SENTENCES
 from armada_cli.targets import NONE, Scale
-from armada_cli.tiny import SENTENCES
 from armada_cli.training.objective import task_loss
 from armada_cli.training.pull import anchor, measure
 from armada_cli.training.scales import UNKNOWN

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import catalog
-from armada_cli.catalog import Registered
 from armada_cli.conformance.asking import ask
 from armada_cli.conformance.report import Report
 from armada_cli.conformance.subject import Subject
@@ -19,6 +17,8 @@ from armada_cli.contracts import KINDS, Component, Environment
 from armada_cli.errors import UserError
 from armada_cli.recipe.nested import read_nested
 from armada_cli.recipe.values import is_required
+from armada_cli.registry import catalog
+from armada_cli.registry.catalog import Registered
 
 MODULES = {"teacher": "teachers", "student": "students", "task": "tasks", "loss": "losses", "method": "methods"}
 """Kind -> module of this package with its questions."""

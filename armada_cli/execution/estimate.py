@@ -19,7 +19,7 @@ from typing import Any
 from armada_cli.contracts import Environment
 from armada_cli.execution.judgement import Verdict, judge
 from armada_cli.features.prepare import count_missing
-from armada_cli.plan import EVALUATED, Plan, Trial
+from armada_cli.plan.planning import EVALUATED, Plan, Trial
 from armada_cli.recipe.model import Choice
 
 TRAINED_BYTES = 16

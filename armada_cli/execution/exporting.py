@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armada_cli import catalog as catalogs
 from armada_cli import targets
-from armada_cli.catalog import did_you_mean
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.files import expand, make_readable, read_json, remove, telling_disk_errors
+from armada_cli.registry import catalog as catalogs
+from armada_cli.registry.catalog import did_you_mean
 from armada_cli.reporting.folder import read_run
 from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs, is_spec
 

@@ -9,10 +9,10 @@ from typing import Any
 from armada_cli.contracts import Environment
 from armada_cli.execution.judgement import judge
 from armada_cli.features.prepare import count_missing
-from armada_cli.plan import FeatureJob, Plan
+from armada_cli.models.weights import count_parameters
+from armada_cli.plan.planning import FeatureJob, Plan
 from armada_cli.recipe.model import Choice
 from armada_cli.runs import Runs
-from armada_cli.weights import count_parameters
 
 
 def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from armada_cli.errors import UserError
 from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.features.store import input_hashes
 from armada_cli.files import cache_folder, read_json, write_bytes_atomic, write_json
-from armada_cli.plan import EVALUATED, FeatureJob, Plan, Trial, plain_options
+from armada_cli.plan.planning import EVALUATED, FeatureJob, Plan, Trial, plain_options
 from armada_cli.recipe.model import Choice
 
 VERSION = 1

@@ -17,8 +17,6 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from armada_cli import catalog as catalogs
-from armada_cli import local
 from armada_cli.contracts import Environment, Loss, Method, Problem, Setup, Split, Student, Task, fingerprint
 from armada_cli.devices import pick_trial_device
 from armada_cli.digests import write_digests
@@ -40,6 +38,8 @@ from armada_cli.files import (
     write_json,
 )
 from armada_cli.launch import Launch, read_launch, settle_environment
+from armada_cli.registry import catalog as catalogs
+from armada_cli.registry import local
 from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs
 from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale, read_rest, scale_of, write_rest

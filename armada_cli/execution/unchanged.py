@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from armada_cli import catalog as catalogs
-from armada_cli import local
 from armada_cli.contracts import Environment, canonical
 from armada_cli.errors import UserError
-from armada_cli.plan import component_identity
+from armada_cli.plan.planning import component_identity
 from armada_cli.recipe.model import Choice
+from armada_cli.registry import catalog as catalogs
+from armada_cli.registry import local
 
 HINT = "Run the recipe again: it is planned with what is there now"
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from armada_cli import weights
 from armada_cli.digests import FILE, DamagedDigests, Digests, difference, read_digests
 from armada_cli.errors import UserError
 from armada_cli.features.prepare import load_prepared
 from armada_cli.features.progress import show_progress
 from armada_cli.features.store import FeatureStore
 from armada_cli.files import read_json
+from armada_cli.models import weights
 from armada_cli.reporting.folder import read_run
 from armada_cli.run_names import STORE
 from armada_cli.runs import EVALUATED, LOCK, RESULT, SPEC, STUDENT, Runs, is_spec

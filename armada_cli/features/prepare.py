@@ -30,8 +30,8 @@ from armada_cli.reading import open_file, parse_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from armada_cli.catalog import Registered
     from armada_cli.features.extract import ExtractionReport
+    from armada_cli.registry.catalog import Registered
     from armada_cli.settings import Features
 
 FORMAT = "armada-features 1"

@@ -59,7 +59,7 @@ class ArmadaOptions:
     )
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        from armada_cli import catalog, local
+        from armada_cli.registry import catalog, local
 
         if local.is_local(self.manifold):
             yield from (f"manifold {complaint}" for complaint in local.complaints("loss", self.manifold, environment))
@@ -96,7 +96,7 @@ class KDOptions:
         return {"teacher": {"student": self.teacher, "seed": self.teacher_seed}}
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        from armada_cli import catalog, local
+        from armada_cli.registry import catalog, local
 
         if local.is_local(self.teacher):
             return  # read as strictly as the recipe's own student when its trial is planned

@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from armada_cli.catalog import did_you_mean
 from armada_cli.errors import UserError
 from armada_cli.files import expand
 from armada_cli.reading import open_file
 from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, decode, parse, shorten
 from armada_cli.recipe.problems import Problems, RecipeErrors
 from armada_cli.recipe.shipped import SUFFIXES, shipped_recipes
+from armada_cli.registry.catalog import did_you_mean
 
 MAX_BYTES = 1 << 18
 MAX_CHAIN = 10

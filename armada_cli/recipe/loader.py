@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli.catalog import Catalog, did_you_mean
 from armada_cli.contracts import Environment
 from armada_cli.recipe.components import Context, check_combinations, read_components, read_limit, read_settings
 from armada_cli.recipe.document import INVALID, Items, Node, Scalar, Table
@@ -16,6 +15,7 @@ from armada_cli.recipe.model import Features, Recipe, Train
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import find_recipe
 from armada_cli.recipe.values import read
+from armada_cli.registry.catalog import Catalog, did_you_mean
 from armada_cli.run_names import require_run_name
 from armada_cli.runs import Runs
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from armada_cli.catalog import Catalog
 from armada_cli.contracts import Environment
 from armada_cli.recipe.components import Context, read_components
 from armada_cli.recipe.document import Entry, Items, Node, Place, Scalar, Table, shorten
 from armada_cli.recipe.model import Choice
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.values import show
+from armada_cli.registry.catalog import Catalog
 
 
 def read_nested(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from armada_cli.catalog import did_you_mean
 from armada_cli.errors import UserError
 from armada_cli.files import expand
+from armada_cli.registry.catalog import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
 

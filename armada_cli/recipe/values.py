@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from armada_cli.catalog import did_you_mean
 from armada_cli.errors import UserError
 from armada_cli.files import expand
-from armada_cli.hub import looks_local
+from armada_cli.models.hub import looks_local
 from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.problems import Problems
+from armada_cli.registry.catalog import did_you_mean
 
 
 def field_types(options: type) -> dict[str, Any]:

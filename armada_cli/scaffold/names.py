@@ -10,8 +10,8 @@ import re
 import sys
 from dataclasses import dataclass
 
-from armada_cli.catalog import Catalog
 from armada_cli.errors import UserError
+from armada_cli.registry.catalog import Catalog
 
 LONGEST = 32
 """Letters of a name at most: it stands in file names, titles and columns."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from armada_cli import Environment, architectures, hub, option, vocabulary
+from armada_cli import Environment, option
+from armada_cli.models import architectures, hub, vocabulary
 
 MODEL = "A model id of the Hugging Face hub, or a local folder in transformers format"
 RANK = "Rank of the LoRA adapters; 0 or null trains all weights"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import hub
+from armada_cli.models import hub
+from armada_cli.models.weights import count_parameters
 from armada_cli.reading import load_json
-from armada_cli.weights import count_parameters
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "facebook/opt-1.3b": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from armada_cli import architectures, hub, tiny
+from armada_cli.models import architectures, hub, tiny
 
 CONTEXT = 2048
 """Tokens; as many as the real models read at least, so that no recipe is refused for its lengths."""

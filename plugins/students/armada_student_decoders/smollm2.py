@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armada_cli import Environment, hub, option
-from armada_cli.packaged import PackagedModel, Step
+from armada_cli import Environment, option
+from armada_cli.models import hub
+from armada_cli.models.packaged import PackagedModel, Step
 from armada_cli.reading import load_json
 from armada_student_decoders.options import DecoderOptions
 

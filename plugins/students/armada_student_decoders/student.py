@@ -15,18 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armada_cli import (
-    Decoding,
-    Environment,
-    Problem,
-    Student,
-    StudentOutput,
-    UserError,
-    architectures,
-    hub,
-    targets,
-    vocabulary,
-)
+from armada_cli import Decoding, Environment, Problem, Student, StudentOutput, UserError, targets
+from armada_cli.models import architectures, hub, vocabulary
 from armada_student_decoders import adapters
 from armada_student_decoders.decoding import continued
 from armada_student_decoders.text import IGNORED, Reader

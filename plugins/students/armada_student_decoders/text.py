@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from armada_cli import UserError, special_tokens
+from armada_cli import UserError
+from armada_cli.models import special_tokens
 
 IGNORED = -100
 """The label of a token that is no part of a response."""

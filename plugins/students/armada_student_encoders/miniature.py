@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from armada_cli import architectures, hub, tiny
+from armada_cli.models import architectures, hub, tiny
 
 HIDDEN = 32
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import Environment, option
-from armada_cli.packaged import BLOCK, PackagedModel, Step, joined
+from armada_cli.models.packaged import BLOCK, PackagedModel, Step, joined
 from armada_student_encoders.options import EncoderOptions
 
 PACKAGE = "package:all-mpnet-base-v2"

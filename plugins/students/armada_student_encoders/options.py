@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from armada_cli import Environment, architectures, content_fingerprint, hub, option, vocabulary, weights
+from armada_cli import Environment, content_fingerprint, option
+from armada_cli.models import architectures, hub, vocabulary, weights
 
 KNOWN = {
     "google-bert/bert-base-uncased": (109_482_240, 768, 12, 12, 30_522),

@@ -10,18 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from armada_cli import (
-    Environment,
-    Problem,
-    Student,
-    StudentOutput,
-    UserError,
-    architectures,
-    hub,
-    special_tokens,
-    targets,
-    vocabulary,
-)
+from armada_cli import Environment, Problem, Student, StudentOutput, UserError, targets
+from armada_cli.models import architectures, hub, special_tokens, vocabulary
 
 PROBLEM_TYPES = {
     "classification": "single_label_classification",

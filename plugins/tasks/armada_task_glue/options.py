@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from armada_cli import option
-from armada_cli.data import HubOptions
+from armada_cli.corpora.rows import HubOptions
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Environment, option
-from armada_cli.data import PROMPT, PROMPT_WITH_INPUT, HubOptions, is_file_name, source, write_rows
+from armada_cli.corpora.rows import PROMPT, PROMPT_WITH_INPUT, HubOptions, is_file_name, source, write_rows
 
 TRAINING = "dolly"
 """The task whose student all five evaluate."""

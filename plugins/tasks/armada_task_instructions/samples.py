@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from armada_cli.data import instruction_prompt
-from armada_cli.tiny import SENTENCES
+from armada_cli.corpora.rows import instruction_prompt
+from armada_cli.models.tiny import SENTENCES
 
 TASKS = (
     "Repeat the sentence and say that it was a quiet day for everybody in the town.",

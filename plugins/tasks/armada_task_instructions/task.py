@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from armada_cli import Decoding, Environment, Split, Task, UserError
-from armada_cli.data import instruction_prompt, rows, where
+from armada_cli.corpora.rows import instruction_prompt, rows, where
 from armada_cli.evaluation import metrics
 from armada_task_instructions.options import InstructionOptions
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import MissingPackage, UserError
-from armada_cli.data import encoding_fault
+from armada_cli.corpora.rows import encoding_fault
 from armada_cli.reading import check_file, open_file, parse_json, read_bytes
 
 GENRES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from armada_cli.tiny import SENTENCES, once
+from armada_cli.models.tiny import SENTENCES, once
 from armada_task_mmimdb.films import GENRES
 
 SIZES = {"train": 16, "dev": 4, "test": 4}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Environment, option
-from armada_cli.packaged import source_folder
+from armada_cli.models.packaged import source_folder
 from armada_task_ratings import samples
 from armada_task_ratings.archive import ARCHIVE, SHA256, SOURCES
 

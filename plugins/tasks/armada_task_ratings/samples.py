@@ -8,7 +8,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from armada_cli.tiny import SENTENCES, once
+from armada_cli.models.tiny import SENTENCES, once
 from armada_task_ratings.archive import INNER, SOURCES
 
 

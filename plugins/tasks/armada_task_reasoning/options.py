@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Environment, content_fingerprint, option
-from armada_cli.data import PROMPT, PROMPT_WITH_INPUT, HubOptions, fetched, source
+from armada_cli.corpora.rows import PROMPT, PROMPT_WITH_INPUT, HubOptions, fetched, source
 
 RELEASE = "https://github.com/AGI-Edgerunners/LLM-Adapters"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from armada_cli.data import write_rows
-from armada_cli.tiny import SENTENCES
+from armada_cli.corpora.rows import write_rows
+from armada_cli.models.tiny import SENTENCES
 from armada_task_reasoning import forms
 
 PLACES = ("harbour", "attic", "vineyard", "chapel", "market hall")

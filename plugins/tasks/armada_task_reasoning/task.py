@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import Decoding, Environment, Split, Task, TrialFailed, UserError
-from armada_cli.data import file_place, file_rows, instruction_prompt, rows, source
+from armada_cli.corpora.rows import file_place, file_rows, instruction_prompt, rows, source
 from armada_task_reasoning import answers, forms
 from armada_task_reasoning.options import RELEASE, ReasoningOptions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from armada_cli.data import HubOptions
+from armada_cli.corpora.rows import HubOptions
 
 
 @dataclass(frozen=True)

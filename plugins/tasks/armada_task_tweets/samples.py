@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from armada_cli.tiny import SENTENCES, once
+from armada_cli.models.tiny import SENTENCES, once
 
 VALIDATION_SHARE = 1 / 3
 """Splits are drawn by a hash of the text: with this share, and these texts, all three classes are on both sides."""

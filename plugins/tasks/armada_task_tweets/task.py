@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from armada_cli import Environment, MissingPackage, Split, Task, UserError
-from armada_cli.data import encoding_fault
+from armada_cli.corpora.rows import encoding_fault
 from armada_cli.evaluation import metrics
 from armada_cli.reading import read_bytes
 from armada_task_tweets.options import TweetsOptions

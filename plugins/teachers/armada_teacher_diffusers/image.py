@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from armada_cli import UserError, hub
+from armada_cli import UserError
+from armada_cli.models import hub
 from armada_teacher_diffusers.lora import merge_lora
 from armada_teacher_diffusers.options import MidjourneyOptions, StableDiffusionOptions
 from armada_teacher_diffusers.pipeline import Diffusion

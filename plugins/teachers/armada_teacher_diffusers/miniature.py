@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from armada_cli import hub
-from armada_cli.weights import read_header
+from armada_cli.models import hub
+from armada_cli.models.weights import read_header
 
 WIDTH = 16
 """Of the text encoder, and so of the UNet's attention to it."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from armada_cli import Environment, content_fingerprint, hub, option, tiny, vocabulary
+from armada_cli import Environment, content_fingerprint, option
+from armada_cli.models import hub, tiny, vocabulary
+from armada_cli.models.weights import read_header
 from armada_cli.reading import load_json
-from armada_cli.weights import read_header
 
 GRID = 8
 """Pixels along the side of one latent pixel; pictures are whole multiples of it."""

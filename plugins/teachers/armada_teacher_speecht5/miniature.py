@@ -19,7 +19,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from armada_cli import hub, tiny
+from armada_cli.models import hub, tiny
 
 
 def save_all(folder: Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from armada_cli import Environment, hub, option, tiny, vocabulary
+from armada_cli import Environment, option
+from armada_cli.models import hub, tiny, vocabulary
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Tokenizer
 
-from armada_cli import Environment, Teacher, UserError, hub, special_tokens, vocabulary
+from armada_cli import Environment, Teacher, UserError
 from armada_cli.devices import pick_device
+from armada_cli.models import hub, special_tokens, vocabulary
 from armada_cli.reading import check_file
 from armada_teacher_speecht5.options import SpeechT5Options
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from armada_cli import catalog as catalogs
-from armada_cli import local
 from armada_cli.contracts import CONTRACT_VERSION, Environment, Split, fingerprint
 from armada_cli.ensemble import read_members
 from armada_cli.errors import UserError
 from armada_cli.features.store import identity_key, teacher_identity
 from armada_cli.recipe.model import Choice, Recipe
 from armada_cli.recipe.nested import read_nested
+from armada_cli.registry import catalog as catalogs
+from armada_cli.registry import local
 from armada_cli.runs import EVALUATED
 from armada_cli.settings import Features, Train
 

@@ -61,7 +61,7 @@ class Shrinker:
         if registered.kind == "teacher" and missing:
             self.substitutes[registered.name] = missing
             card = dataclasses.replace(
-                registered.component, target="armada_cli.smoke:StandIn", options=NoOptions, requires=(), extra=None
+                registered.component, target="armada_cli.recipe.smoke:StandIn", options=NoOptions, requires=(), extra=None
             )
             return dataclasses.replace(choice, registered=dataclasses.replace(registered, component=card), options=NoOptions())
         if hasattr(options, "smoke"):

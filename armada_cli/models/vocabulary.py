@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from armada_cli import architectures, hub
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
+from armada_cli.models import architectures, hub
 from armada_cli.reading import load_json, read_bytes
 
 FORMS: tuple[tuple[str, ...], ...] = (

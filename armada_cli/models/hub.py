@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from armada_cli import pickled
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
-from armada_cli.own_code import needs_own_code
-from armada_cli.weights import damage
+from armada_cli.models import pickled
+from armada_cli.models.own_code import needs_own_code
+from armada_cli.models.weights import damage
 
 # transformers would ask a service on the web to convert weights that exist only as *.bin, with the user's token (`loadable`
 # does it on this machine).
@@ -148,7 +148,7 @@ def loadable(
     subject: str, place: str, environment: Environment, revision: str | None = None, index: str = "config.json"
 ) -> str:
     """What `from_pretrained` is to be given for a place: the place itself, or a folder in the user's cache with the weights as
-    safetensors, for a folder or a model of the hub that has them only as ``*.bin`` (see `armada_cli.pickled`).
+    safetensors, for a folder or a model of the hub that has them only as ``*.bin`` (see `armada_cli.models.pickled`).
 
     Args:
         subject: who needs it, as in ``teacher stable-diffusion``.

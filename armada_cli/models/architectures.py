@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from armada_cli import hub, weights
 from armada_cli.errors import UserError
+from armada_cli.models import hub, weights
 from armada_cli.reading import load_json
 
 DEPTHS = (

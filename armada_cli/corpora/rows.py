@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import JSON, Environment, Split, Task, option
 from armada_cli.errors import UserError
-from armada_cli.hub import cache_home
+from armada_cli.models.hub import cache_home
 from armada_cli.reading import open_file, parse_json, read_bytes
 
 HIDDEN_LABEL = -1
@@ -353,7 +353,7 @@ class HubOptions:
     def smoke_rows(self, name: str) -> list[dict[str, Any]]:
         """Rows of our own for ``train`` (16) or ``validation`` (8), with every class in both and no text in both. A subclass
         whose columns are not all free text lays its own on top."""
-        from armada_cli.tiny import SENTENCES
+        from armada_cli.models.tiny import SENTENCES
 
         count, found = {"train": 16, "validation": 8}[name], []
         for number in range(count):

@@ -22,7 +22,7 @@ from armada_cli.console import make_text_column, print_line, show_bars
 from armada_cli.content import fingerprints_of_files
 from armada_cli.errors import UserError
 from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
-from armada_cli.weights import damage
+from armada_cli.models.weights import damage
 
 try:
     import fcntl

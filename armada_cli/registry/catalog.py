@@ -21,10 +21,10 @@ from typing import Any
 
 import pluggy
 
-from armada_cli import hookspecs
 from armada_cli.console import print_line
 from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component, Environment
 from armada_cli.errors import UserError
+from armada_cli.registry import hookspecs
 
 OWN_DISTRIBUTION = "armada-cli"
 
@@ -381,7 +381,7 @@ def restore(
             allowed to run.
     """
     if "file" in build:
-        from armada_cli import local
+        from armada_cli.registry import local
 
         registered = local.load(kind, Path(build["file"]), build["class"], environment or Environment(), build["content"])
     else:

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armada_cli import hub
 from armada_cli.contracts import Environment
 from armada_cli.devices import pick_device
 from armada_cli.errors import UserError
+from armada_cli.models import hub
 
 if TYPE_CHECKING:
     import numpy as np

@@ -81,7 +81,7 @@ def narrow(config: Any, layers: int, positions: int, vocabulary: int, tokens: Ma
     Args:
         positions: tokens at most; vocabulary: rows of the embeddings; tokens: ids of special tokens, as ``pad_token_id``.
     """
-    from armada_cli import architectures
+    from armada_cli.models import architectures
 
     values = architectures.shorten(config.to_dict(), layers)
     for part in (values, *(values[name] for name in architectures.PARTS if isinstance(values.get(name), dict))):

@@ -21,8 +21,8 @@ from typing import Any
 from armada_cli.content import content_fingerprint, fingerprints_of_files
 from armada_cli.errors import UserError
 from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
-from armada_cli.packaged import NOTE, alone, telling
-from armada_cli.weights import damage
+from armada_cli.models.packaged import NOTE, alone, telling
+from armada_cli.models.weights import damage
 
 PICKLED = re.compile(r"(?P<stem>(?:diffusion_)?pytorch_model)(?P<part>-\d{5}-of-\d{5})?\.bin")
 """Names of weights that `save_pretrained` of transformers and of diffusers wrote before safetensors."""

@@ -1,7 +1,8 @@
 """Whether a model folder brings Python code that would have to run before the model can be loaded.
 
 Told from the folder's JSON files, without importing transformers, so that `armada check` can say it. What is not told here, as
-of a model of the hub or of a class for one kind of task alone, is said when the model is loaded (`armada_cli.hub.cannot_load`).
+of a model of the hub or of a class for one kind of task alone, is said when the model is loaded
+(`armada_cli.models.hub.cannot_load`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Rows of published datasets, from a mirror or the hub. Public to plugins."""

@@ -1,0 +1,1 @@
+"""Files of published models: fetching, weights, tokenizers, tiny checkpoints. Public to plugins."""

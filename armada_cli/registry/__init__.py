@@ -1,0 +1,1 @@
+"""What is installed: hooks, the catalog of components, classes in local files."""
