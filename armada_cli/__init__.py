@@ -64,7 +64,7 @@ __all__ = [
     "option",
 ]
 
-_ELSEWHERE = {"MissingPackage": "errors", "TrialFailed": "errors", "UserError": "errors", "hookimpl": "hookspecs"}
+_ELSEWHERE = {"MissingPackage": "errors", "TrialFailed": "errors", "UserError": "errors", "hookimpl": "registry.hookspecs"}
 """The modules of the names that are not in `contracts`."""
 
 

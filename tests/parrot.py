@@ -13,7 +13,8 @@ import pytest
 from distributions import write_distribution
 
 from armada_cli import Environment
-from armada_cli.registry.catalog import Catalog, Registered
+from armada_cli.registry.catalog import Catalog
+from armada_cli.registry.registered import Registered
 
 CARD = """
     from dataclasses import dataclass

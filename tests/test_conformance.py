@@ -30,7 +30,8 @@ from armada_cli.conformance import (
     verify,
 )
 from armada_cli.contracts import KINDS
-from armada_cli.registry.catalog import Catalog, Registered
+from armada_cli.registry.catalog import Catalog
+from armada_cli.registry.registered import Registered
 
 BUILT_IN = [item for kind in KINDS for item in Catalog.load(warn=False).components(kind) if item.distribution == "armada-cli"]
 QUICK = {"cosine", "euclid", "elementwise", "precomputed", "cola", "stsb", "copa", "arc-easy", "files"}

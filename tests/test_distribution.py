@@ -25,6 +25,7 @@ from report_runs import trials, write_run
 
 from armada_cli.contracts import KINDS
 from armada_cli.registry import catalog
+from armada_cli.registry.registered import OWN_DISTRIBUTION, Registered
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -72,9 +73,9 @@ OF_OPTIONS = {"hdf5", "quantised"}
 """Extras that a component needs with some of its options only."""
 
 
-def own_components() -> Iterator[catalog.Registered]:
+def own_components() -> Iterator[Registered]:
     for kind in KINDS:
-        yield from (item for item in catalog.current().components(kind) if item.distribution == catalog.OWN_DISTRIBUTION)
+        yield from (item for item in catalog.current().components(kind) if item.distribution == OWN_DISTRIBUTION)
 
 
 def without_dependencies() -> set[str]:

@@ -22,6 +22,7 @@ from armada_cli.main import COMMANDS
 from armada_cli.recipe import load_recipe
 from armada_cli.recipe.values import bounds, default_of, literal
 from armada_cli.registry import catalog
+from armada_cli.registry.registered import OWN_DISTRIBUTION
 from armada_cli.settings import Features, Train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +93,7 @@ def test_the_readme_names_every_component_in_the_box(kind: str) -> None:
     plural = "losses" if kind == "loss" else f"{kind}s"
     # A row goes on in rows without a name.
     ((_, row),) = re.findall(rf"^\| ({plural}) \| (.*(?:\n\| \| .*)*) \|$", README, re.MULTILINE)
-    own = {item.name for item in catalog.current().components(kind) if item.distribution == catalog.OWN_DISTRIBUTION}
+    own = {item.name for item in catalog.current().components(kind) if item.distribution == OWN_DISTRIBUTION}
     assert set(re.findall(r"`([^`]+)`", row)) == own
 
 
@@ -218,7 +219,7 @@ def test_tables_of_options_are_the_codes(name: str, what: str) -> None:
 
 
 def test_there_are_tables_for_training_features_and_every_method_with_options() -> None:
-    own = [item for item in catalog.current().components("method") if item.distribution == catalog.OWN_DISTRIBUTION]
+    own = [item for item in catalog.current().components("method") if item.distribution == OWN_DISTRIBUTION]
     wanted = {f"method {item.name}" for item in own if dataclasses.fields(item.component.options)}
     assert {what for _, what in TABLES} >= wanted | {"train", "features"}
 
@@ -229,7 +230,7 @@ def test_the_table_of_offline_packages_is_what_the_cards_require() -> None:
         (requirement, item.name)
         for kind in KINDS
         for item in catalog.current().components(kind)
-        if item.component.extra in ("offline", "offline-large") and item.distribution == catalog.OWN_DISTRIBUTION
+        if item.component.extra in ("offline", "offline-large") and item.distribution == OWN_DISTRIBUTION
         for requirement in item.component.requires
     }
     wanted |= {(requirement, "speech-offline") for requirement in BASE_REQUIRES}  # of an option

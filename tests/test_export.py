@@ -15,6 +15,8 @@ import pytest
 from running import by_method, train
 from test_run_table import ARMS, LEARNS, mirror, vectors_for  # noqa: F401  (a fixture)
 
+from armada_cli.registry.restore import restore
+
 SCORE = """
 import csv, json, sys
 
@@ -64,13 +66,12 @@ def with_armada(result: dict, data: Path | None = None) -> list[list[float]]:
 
     from armada_cli.contracts import Environment
     from armada_cli.execution.trial import encode, problem_of
-    from armada_cli.registry import catalog
     from armada_cli.settings import Train
 
     environment, spec = Environment(data=data, offline=True), result["spec"]
-    registered, options = catalog.restore(catalog.current(), "task", spec["build"]["task"])
+    registered, options = restore("task", spec["build"]["task"])
     task = registered.component.load()(options, environment)
-    registered, options = catalog.restore(catalog.current(), "student", spec["build"]["student"])
+    registered, options = restore("student", spec["build"]["student"])
     student = registered.component.load()(options, environment)
     problem = problem_of(task, Train(**spec["train"]))
     model = student.build(problem, weights=result["folder"] / "student").eval()
@@ -150,9 +151,8 @@ def test_the_best_epoch_is_what_is_exported(recipe, table, tmp_path):
 
 def _labels(item: dict) -> list[int]:
     from armada_cli.contracts import Environment
-    from armada_cli.registry import catalog
 
-    registered, options = catalog.restore(catalog.current(), "task", item["spec"]["build"]["task"])
+    registered, options = restore("task", item["spec"]["build"]["task"])
     return list(registered.component.load()(options, Environment(offline=True)).split("validation").labels)
 
 

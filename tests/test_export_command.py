@@ -18,7 +18,7 @@ from tiny_decoders import tiny_llama, tiny_opt
 
 from armada_cli import Environment, Problem
 from armada_cli.execution.exporting import loading
-from armada_cli.registry import catalog
+from armada_cli.registry.restore import restore
 
 METHODS = "[undistilled, parameter-matched]"
 SHORT = "{epochs: 1, batch_size: 16, lr: 1e-2, max_length: 24, precision: float32, evaluate: end}"
@@ -64,7 +64,7 @@ def loaded_alone(every: list[list[str]]) -> list[list[list[float]]]:
 
 def with_armada(item: dict) -> list[list[float]]:
     """The same by the trial's own student."""
-    registered, options = catalog.restore(catalog.current(), "student", item["spec"]["build"]["student"])
+    registered, options = restore("student", item["spec"]["build"]["student"])
     student = registered.component.load()(options, Environment(offline=True))
     problem = Problem("classification", 2, ("bad", "good"), 64)
     model = student.build(problem, weights=item["folder"] / "student").eval()

@@ -13,7 +13,7 @@ import pytest
 
 from armada_cli import Component, Environment, NoOptions, UserError
 from armada_cli.features.store import FeatureStore, WidthMismatch, identity_key, input_hash, input_hashes, teacher_identity
-from armada_cli.registry.catalog import Registered
+from armada_cli.registry.registered import Registered
 
 IDENTITY = {"name": "drum", "options": {"seed": 1}}
 KEY = identity_key(IDENTITY)

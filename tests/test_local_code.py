@@ -17,6 +17,7 @@ from armada_cli import Environment, UserError
 from armada_cli.plan.planning import make_plan
 from armada_cli.recipe import load_recipe
 from armada_cli.registry import catalog, local
+from armada_cli.registry.restore import restore
 
 PARTS = '''
     """One class of each kind."""
@@ -236,13 +237,13 @@ def test_a_spec_gives_no_permission_and_a_file_that_changed_since_is_refused(rec
     environment = Environment(runs=parts.parent / "runs", local_code=True)
     (trial,) = make_plan(load_recipe(str(path), catalog.current(), environment), environment).trials
     build = json.loads(json.dumps(trial.spec()))["build"]["method"]
-    registered, _ = catalog.restore(catalog.current(), "method", build, environment)
+    registered, _ = restore("method", build, environment)
     assert registered.name == "plain"
     with pytest.raises(UserError, match="add --allow-local-code"):
-        catalog.restore(catalog.current(), "method", build, Environment())
+        restore("method", build, Environment())
     parts.write_text(parts.read_text() + "# changed\n")
     with pytest.raises(UserError, match=r"parts\.py has changed since this trial was planned"):
-        catalog.restore(catalog.current(), "method", build, environment)
+        restore("method", build, environment)
 
 
 TEACHER = "from armada_cli import Teacher\n\n\nclass Mine(Teacher):\n"

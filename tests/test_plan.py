@@ -16,6 +16,7 @@ from armada_cli.contracts import distribution_name
 from armada_cli.plan.planning import HOST_REVISION, Trial, make_plan
 from armada_cli.recipe import load_recipe
 from armada_cli.registry import catalog
+from armada_cli.registry.restore import restore
 from armada_cli.settings import Features, Train
 
 Write = Callable[..., Path]
@@ -158,11 +159,11 @@ def test_options_may_say_by_their_values_whether_a_method_needs_a_teacher(recipe
 
 def test_a_trial_is_not_made_by_another_version_of_a_plugin_than_its_id_names(recipe: Write) -> None:
     build = json.loads(json.dumps(planned(recipe())["armada"].spec()))["build"]["method"]
-    assert catalog.restore(catalog.current(), "method", build)[0].name == "armada"
+    assert restore("method", build)[0].name == "armada"
     old = build | {"version": "0.0.1"}
     with pytest.raises(UserError, match=r"method 'armada': the trial was planned with armada-cli 0\.0\.1, here is "):
-        catalog.restore(catalog.current(), "method", old)
-    assert catalog.restore(catalog.current(), "method", old, any_version=True)[0].name == "armada"
+        restore("method", old)
+    assert restore("method", old, any_version=True)[0].name == "armada"
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_only_one_module_removes_files() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and (node.attr in removers or ast.unparse(node) in removers)
     }
-    assert found == {"files.py", "execution/exporting.py", "contracts.py"}  # the last two only copy
+    assert found == {"files.py", "execution/exporting.py", "contracts/student.py"}  # the last two only copy
 
 
 # ------------------------------------------------------------------------------------------------------- writing over

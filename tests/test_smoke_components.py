@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from armada_cli import Environment, Problem, Student, Task, UserError
-from armada_cli.registry.catalog import Catalog, Registered
+from armada_cli.registry.catalog import Catalog
+from armada_cli.registry.registered import Registered
 
 GLUE = ["cola", "mrpc", "rte", "stsb", "sst2", "mnli", "qnli", "qqp"]
 SUPERGLUE = ["cb", "copa", "boolq", "wic"]

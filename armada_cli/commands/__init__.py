@@ -160,7 +160,7 @@ class KindType(click.ParamType):
         return "[" + "|".join(self.words) + "]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from armada_cli.registry.catalog import did_you_mean
+        from armada_cli.registry.registered import did_you_mean
 
         kind = singular(value)
         if kind is None:

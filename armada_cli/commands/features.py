@@ -250,7 +250,7 @@ def import_(file: Path, environment: Environment) -> None:
 
 def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ...]) -> list[Entry]:
     """The entries that were named; a key may be shortened to its first four digits or more."""
-    from armada_cli.registry.catalog import did_you_mean
+    from armada_cli.registry.registered import did_you_mean
 
     chosen = []
     for name in teachers:

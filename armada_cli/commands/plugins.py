@@ -68,7 +68,7 @@ def describe_plugin(plugin: Plugin) -> dict[str, Any]:
 
 def unknown_names(disabled: str, records: list[dict[str, Any]]) -> list[str]:
     """One line for each name in ``ARMADA_DISABLE`` that leaves nothing out."""
-    from armada_cli.registry.catalog import did_you_mean
+    from armada_cli.registry.registered import did_you_mean
 
     known = {record[key] for record in records for key in ("plugin", "distribution")}
     names = [name.strip() for name in disabled.split(",") if name.strip()]

@@ -68,7 +68,7 @@ def find_run(run: str, root: Path) -> Path:
     for folder in (root / run, expand(run)):
         if (folder / "run.json").is_file():
             return folder
-    from armada_cli.registry.catalog import did_you_mean
+    from armada_cli.registry.registered import did_you_mean
 
     names = [folder.name for folder in run_folders(root)]
     near = did_you_mean(run, names)

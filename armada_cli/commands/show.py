@@ -10,7 +10,7 @@ from armada_cli.commands import ComponentNameType, KindType, json_option, load_c
 from armada_cli.console import output_json, print_json, print_line
 
 if TYPE_CHECKING:
-    from armada_cli.registry.catalog import Registered
+    from armada_cli.registry.registered import Registered
 
 
 @click.command("show")

@@ -23,7 +23,7 @@ from armada_cli.conformance.report import Check, NotConforming, Report
 from armada_cli.contracts import Component, Environment
 
 if TYPE_CHECKING:
-    from armada_cli.registry.catalog import Registered
+    from armada_cli.registry.registered import Registered
 
 __all__ = [
     "Check",

@@ -18,7 +18,7 @@ from armada_cli.errors import UserError
 from armada_cli.recipe.nested import read_nested
 from armada_cli.recipe.values import is_required
 from armada_cli.registry import catalog
-from armada_cli.registry.catalog import Registered
+from armada_cli.registry.registered import Registered, did_you_mean
 
 MODULES = {"teacher": "teachers", "student": "students", "task": "tasks", "loss": "losses", "method": "methods"}
 """Kind -> module of this package with its questions."""
@@ -54,7 +54,7 @@ def verify(
         module = importlib.import_module(f"armada_cli.conformance.{MODULES[kind]}")
         names = [name for name, _ in module.QUESTIONS]
         if unknown := [name for name in only or () if name not in names]:
-            hint = catalog.did_you_mean(unknown[0], names) or f"the checks of a {kind} are {', '.join(names)}"
+            hint = did_you_mean(unknown[0], names) or f"the checks of a {kind} are {', '.join(names)}"
             raise UserError(f"a {kind} has no check {unknown[0]!r}", hint[0].upper() + hint[1:])
         questions = [item for item in module.QUESTIONS if only is None or item[0] in only]
         subject: Subject = module.SUBJECT(kind, card, options, environment, folder, entry)
@@ -84,7 +84,7 @@ def chosen_options(
     known = [item.name for item in dataclasses.fields(card.options) if item.init]
     for name in given:
         if name not in known:
-            hint = catalog.did_you_mean(name, known) or f"known are {', '.join(known) or 'none'}"
+            hint = did_you_mean(name, known) or f"known are {', '.join(known) or 'none'}"
             raise UserError(f"{kind} {card.name!r} has no option {name!r}", hint[0].upper() + hint[1:])
     if lacking and not shrinks:
         raise _lacks(kind, card, lacking)

@@ -14,8 +14,8 @@ from armada_cli import targets
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.files import expand, make_readable, read_json, remove, telling_disk_errors
-from armada_cli.registry import catalog as catalogs
-from armada_cli.registry.catalog import did_you_mean
+from armada_cli.registry.registered import did_you_mean
+from armada_cli.registry.restore import restore
 from armada_cli.reporting.folder import read_run
 from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs, is_spec
 
@@ -156,7 +156,7 @@ def _merge(candidate: Candidate, source: Path, target: Path, environment: Enviro
     from armada_cli.execution.trial import made
 
     build = candidate.spec["build"]["student"]
-    registered, options = catalogs.restore(catalogs.current(), "student", build, environment, any_version=True)
+    registered, options = restore("student", build, environment, any_version=True)
     made(registered, options, environment).merge(source, target)
     targets.write_rest(target, targets.read_rest(source))
 

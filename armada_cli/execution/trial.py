@@ -40,6 +40,8 @@ from armada_cli.files import (
 from armada_cli.launch import Launch, read_launch, settle_environment
 from armada_cli.registry import catalog as catalogs
 from armada_cli.registry import local
+from armada_cli.registry.registered import Registered, did_you_mean
+from armada_cli.registry.restore import restore
 from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs
 from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale, read_rest, scale_of, write_rest
@@ -242,7 +244,7 @@ class _Trial:
 
     def _task(self) -> Task:
         if not hasattr(self, "_made_task"):
-            registered, options = catalogs.restore(self.catalog, "task", self.spec["build"]["task"], self.environment)
+            registered, options = restore("task", self.spec["build"]["task"], self.environment)
             self._made_task: Task = made(registered, options, self.environment)
         return self._made_task
 
@@ -252,7 +254,7 @@ class _Trial:
         return split
 
     def _student(self, build: Mapping[str, Any]) -> Student:
-        registered, options = catalogs.restore(self.catalog, "student", build, self.environment)
+        registered, options = restore("student", build, self.environment)
         return made(registered, options, self.environment)
 
     def _features(self, rows: int) -> Tensor | None:
@@ -289,7 +291,7 @@ class _Trial:
         split: Split,
         scale: Scale,
     ) -> Method:
-        registered, options = catalogs.restore(self.catalog, "method", self.spec["build"]["method"], self.environment)
+        registered, options = restore("method", self.spec["build"]["method"], self.environment)
         device = self.accelerator.device
         probe = {name: value.to(device) for name, value in student.pad(training.rows[:1]).items()}
         model.eval()
@@ -326,7 +328,7 @@ class _Trial:
         known = {item.name for item in dataclasses.fields(registered.component.options)}
         unknown = sorted(set(given) - known)
         if unknown:
-            hint = catalogs.did_you_mean(unknown[0], known)
+            hint = did_you_mean(unknown[0], known)
             raise UserError(f"loss {registered.name} has no option {unknown[0]!r}", hint[:1].upper() + hint[1:])
         return made(registered, registered.component.options(**given))
 
@@ -401,7 +403,7 @@ class _Trial:
         self.runs.drop_outputs(self.spec["id"])
 
 
-def made(registered: catalogs.Registered, *arguments: Any) -> Any:
+def made(registered: Registered, *arguments: Any) -> Any:
     """A component's class, imported and called.
 
     Raises:

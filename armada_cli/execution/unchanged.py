@@ -15,8 +15,8 @@ from armada_cli.contracts import Environment, canonical
 from armada_cli.errors import UserError
 from armada_cli.plan.planning import component_identity
 from armada_cli.recipe.model import Choice
-from armada_cli.registry import catalog as catalogs
 from armada_cli.registry import local
+from armada_cli.registry.restore import restore
 
 HINT = "Run the recipe again: it is planned with what is there now"
 
@@ -47,7 +47,7 @@ def describe_change(spec: Mapping[str, Any], environment: Environment) -> str | 
             build = spec["build"][kind]
             for item in local.mentioned(build["options"]):
                 local.require_content(Path(item["file"]), item.get("content"))  # or the changed code would run
-            registered, options = catalogs.restore(catalogs.current(), kind, build, environment)
+            registered, options = restore(kind, build, environment)
             plain = {name: local.unpinned(getattr(options, name)) for name in build["options"]}
             choice = Choice(registered, dataclasses.replace(options, **plain), registered.name)
             change = _change(kind, choice, planned, environment, training=kind == "task" and not spec["evaluate"])

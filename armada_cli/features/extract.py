@@ -21,7 +21,7 @@ from armada_cli.features.store import FeatureStore, identity_key, input_hash, in
 if TYPE_CHECKING:
     import numpy as np
 
-    from armada_cli.registry.catalog import Registered
+    from armada_cli.registry.registered import Registered
 
 RETRIES = 3
 """Times a batch is tried when the connection to a teacher behind an API fails or times out."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from armada_cli.features.extract import ExtractionReport
-    from armada_cli.registry.catalog import Registered
+    from armada_cli.registry.registered import Registered
     from armada_cli.settings import Features
 
 FORMAT = "armada-features 1"

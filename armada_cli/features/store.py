@@ -29,7 +29,7 @@ from armada_cli.reading import open_file, parse_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from armada_cli.registry.catalog import Registered
+    from armada_cli.registry.registered import Registered
 
 APPLICATION_ID = 0x41524D44
 """In the header of the database file, so that a foreign SQLite file is recognised and left alone."""

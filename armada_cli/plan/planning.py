@@ -22,6 +22,7 @@ from armada_cli.recipe.model import Choice, Recipe
 from armada_cli.recipe.nested import read_nested
 from armada_cli.registry import catalog as catalogs
 from armada_cli.registry import local
+from armada_cli.registry.registered import OWN_DISTRIBUTION
 from armada_cli.runs import EVALUATED
 from armada_cli.settings import Features, Train
 
@@ -510,7 +511,7 @@ def _plain(value: Any) -> Any:
 
 @functools.cache
 def _undistilled() -> Choice:
-    registered = catalogs.current().find("method", f"{catalogs.OWN_DISTRIBUTION}:undistilled")
+    registered = catalogs.current().find("method", f"{OWN_DISTRIBUTION}:undistilled")
     return Choice(registered, registered.component.options(), "undistilled")
 
 

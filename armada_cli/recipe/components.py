@@ -18,7 +18,8 @@ from armada_cli.recipe.model import Choice, Train
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal, read, show, takes_list
 from armada_cli.registry import local
-from armada_cli.registry.catalog import Catalog, Registered, did_you_mean
+from armada_cli.registry.catalog import Catalog
+from armada_cli.registry.registered import Registered, did_you_mean
 
 MAX_CHOICES = 2_000
 """A grid of more points than this is a slip of the pen, not an experiment."""

@@ -12,7 +12,7 @@ from armada_cli.reading import open_file
 from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, decode, parse, shorten
 from armada_cli.recipe.problems import Problems, RecipeErrors
 from armada_cli.recipe.shipped import SUFFIXES, shipped_recipes
-from armada_cli.registry.catalog import did_you_mean
+from armada_cli.registry.registered import did_you_mean
 
 MAX_BYTES = 1 << 18
 MAX_CHAIN = 10

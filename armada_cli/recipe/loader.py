@@ -15,7 +15,8 @@ from armada_cli.recipe.model import Features, Recipe, Train
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import find_recipe
 from armada_cli.recipe.values import read
-from armada_cli.registry.catalog import Catalog, did_you_mean
+from armada_cli.registry.catalog import Catalog
+from armada_cli.registry.registered import did_you_mean
 from armada_cli.run_names import require_run_name
 from armada_cli.runs import Runs
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from armada_cli.registry.catalog import Registered
+from armada_cli.registry.registered import Registered
 from armada_cli.settings import Features, Train
 
 __all__ = ["Choice", "Features", "Recipe", "Train"]

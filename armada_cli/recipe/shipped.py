@@ -7,7 +7,7 @@ from pathlib import Path
 
 from armada_cli.errors import UserError
 from armada_cli.files import expand
-from armada_cli.registry.catalog import did_you_mean
+from armada_cli.registry.registered import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
 

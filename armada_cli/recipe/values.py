@@ -18,7 +18,7 @@ from armada_cli.files import expand
 from armada_cli.models.hub import looks_local
 from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.problems import Problems
-from armada_cli.registry.catalog import did_you_mean
+from armada_cli.registry.registered import did_you_mean
 
 
 def field_types(options: type) -> dict[str, Any]:

@@ -14,19 +14,17 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pluggy
 
 from armada_cli.console import print_line
-from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component, Environment
+from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component
 from armada_cli.errors import UserError
 from armada_cli.registry import hookspecs
-
-OWN_DISTRIBUTION = "armada-cli"
+from armada_cli.registry.registered import OWN_DISTRIBUTION, Registered, did_you_mean
 
 SLOW_SECONDS = 0.5
 """A plugin that takes longer to load delays every command, so `armada plugins` names it. One that imports only `armada_cli`
@@ -46,25 +44,6 @@ HEAVY = (
     "jax",
 )
 """Packages that a card has no need of; where one was imported while a slow plugin was loaded, it is the likely reason."""
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A component together with where it came from."""
-
-    kind: str
-    component: Component
-    plugin: str
-    distribution: str
-    version: str
-
-    @property
-    def name(self) -> str:
-        return self.component.name
-
-    @property
-    def origin(self) -> dict[str, str]:
-        return {"distribution": self.distribution, "version": self.version, "plugin": self.plugin}
 
 
 @dataclass
@@ -93,22 +72,6 @@ class Plugin:
     @property
     def slow(self) -> bool:
         return self.seconds > SLOW_SECONDS
-
-
-LONGEST_NAME = 100
-"""Characters of a word that may be another one misspelt."""
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'cosine'?``, or nothing when nothing is near."""
-    if len(word) > LONGEST_NAME:
-        return ""  # no slip of a finger; comparing it takes as long as it is
-    names = list(known)
-    near = difflib.get_close_matches(word.lower(), names, n=2, cutoff=0.55)
-    near += [name for name in names if len(word) > 2 and (word.lower() in name or name in word.lower()) and name not in near][
-        :1
-    ]
-    return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
 class Catalog:
@@ -360,40 +323,3 @@ def _one_line(error: BaseException) -> str:
 def current() -> Catalog:
     """The catalog of this process, loaded once."""
     return Catalog.load()
-
-
-def restore(
-    catalog: Catalog,
-    kind: str,
-    build: Mapping[str, Any],
-    environment: Environment | None = None,
-    *,
-    any_version: bool = False,
-) -> tuple[Registered, Any]:
-    """The component and options instance that a spec names.
-
-    Args:
-        any_version: take the plugin in whatever version it is installed. For what only reads a finished trial; a training under
-            an id that names another version would be another training.
-
-    Raises:
-        UserError: it is not installed any more, or in another version; or it is a local file, which has changed or is not
-            allowed to run.
-    """
-    if "file" in build:
-        from armada_cli.registry import local
-
-        registered = local.load(kind, Path(build["file"]), build["class"], environment or Environment(), build["content"])
-    else:
-        catalog.former.insert(0, {"kind": kind, **build})
-        registered = catalog.find(kind, f"{build['distribution']}:{build['name']}")
-        if not any_version and registered.version != build["version"]:
-            raise UserError(
-                f"{kind} {build['name']!r}: the trial was planned with {build['distribution']} {build['version']}, "
-                f"here is {registered.version}",
-                "Install the same version everywhere, or start the run again",
-            )
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in build["options"].items()}
-    # A component that was made tiny may need less than its card says.
-    card = replace(registered.component, requires=tuple(build.get("requires", registered.component.requires)))
-    return replace(registered, component=card), card.options(**values)

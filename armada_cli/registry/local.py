@@ -40,7 +40,7 @@ from armada_cli.contracts import (
 )
 from armada_cli.errors import UserError
 from armada_cli.files import expand
-from armada_cli.registry.catalog import Registered, did_you_mean
+from armada_cli.registry.registered import Registered, did_you_mean
 
 KEYS = ("file", "class")
 """What takes the place of ``name`` in a recipe."""
