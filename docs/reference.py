@@ -18,7 +18,10 @@ FOLDER = ROOT / "docs" / "reference"
 WIDTH = 110
 """Signatures that are longer are written with one argument a line."""
 
-SOURCES = ("contracts", "content", "errors", "hookspecs")
+SOURCES = (
+    *(f"contracts/{name}" for name in ("component", "teacher", "task", "student", "loss", "method")),
+    *("content", "errors", "registry/hookspecs"),
+)
 
 
 @dataclass(frozen=True)

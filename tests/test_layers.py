@@ -28,6 +28,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 PUBLIC = {
     "armada_cli",
+    "armada_cli.corpora",
+    "armada_cli.models",
     "armada_cli.models.architectures",
     "armada_cli.credentials",
     "armada_cli.corpora.rows",

@@ -122,7 +122,7 @@ class Subject:
 
     def check_lazy_import(self) -> str:
         """The card and the options import nothing heavy."""
-        modules = {self.entry, self.card.options.__module__} - {"", "__main__", "armada_cli.contracts"}
+        modules = {self.entry, self.card.options.__module__} - {"", "__main__", NoOptions.__module__}
         if self.card.light:
             modules.add(self.card.target.partition(":")[0])
         if not modules:
