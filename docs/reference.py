@@ -19,7 +19,7 @@ WIDTH = 110
 """Signatures that are longer are written with one argument a line."""
 
 SOURCES = (
-    *(f"contracts/{name}" for name in ("component", "teacher", "task", "student", "loss", "method")),
+    *(f"contracts/{name}" for name in ("component", "choice", "teacher", "task", "student", "loss", "method")),
     *("content", "errors", "registry/hookspecs"),
 )
 
@@ -45,6 +45,7 @@ PAGES = {
         (
             "Component",
             "option",
+            "Choice",
             "NoOptions",
             "Environment",
             "content_fingerprint",
@@ -59,7 +60,9 @@ PAGES = {
     "student": Page("Student", CARD, ("Student", "Problem", "StudentOutput", "Decoding"), "armada_students"),
     "task": Page("Task", CARD, ("Task", "Split", "limited_rows", "Decoding", "TASK_KINDS"), "armada_tasks"),
     "loss": Page("Loss", CARD, ("Loss",), "armada_losses"),
-    "method": Page("Method", CARD, ("Method", "Term", "Batch", "Setup", "StudentOutput", "Problem"), "armada_methods"),
+    "method": Page(
+        "Method", CARD, ("Method", "Needs", "Planned", "Term", "Batch", "Setup", "StudentOutput", "Problem"), "armada_methods"
+    ),
 }
 
 

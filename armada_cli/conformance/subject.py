@@ -12,7 +12,18 @@ from typing import Any
 from armada_cli.conformance.asking import Broken, NotAsked, Question, asked, one_line, require
 from armada_cli.conformance.imports import heavy_imports
 from armada_cli.conformance.unpickling import watched
-from armada_cli.contracts import CONTRACT_VERSION, Component, Environment, Loss, Method, Student, Task, Teacher, canonical
+from armada_cli.contracts import (
+    CONTRACT_VERSION,
+    Component,
+    Environment,
+    Loss,
+    Method,
+    NoOptions,
+    Student,
+    Task,
+    Teacher,
+    canonical,
+)
 from armada_cli.errors import UserError
 from armada_cli.registry import hookspecs
 

@@ -9,6 +9,7 @@ documented and hashed before anything heavy is imported.
 
 from __future__ import annotations
 
+from armada_cli.contracts.choice import Choice, Registered
 from armada_cli.contracts.component import (
     CONTRACT_VERSION,
     JSON,
@@ -24,7 +25,7 @@ from armada_cli.contracts.component import (
     option,
 )
 from armada_cli.contracts.loss import Loss
-from armada_cli.contracts.method import Batch, Method, Setup, Term
+from armada_cli.contracts.method import Batch, Method, Needs, Planned, Setup, Term
 from armada_cli.contracts.student import Problem, Student, StudentOutput
 from armada_cli.contracts.task import TASK_KINDS, Decoding, Split, Task, limited_rows
 from armada_cli.contracts.teacher import Teacher, TeacherInput, Unanswered
@@ -35,13 +36,17 @@ __all__ = [
     "KINDS",
     "TASK_KINDS",
     "Batch",
+    "Choice",
     "Component",
     "Decoding",
     "Environment",
     "Loss",
     "Method",
+    "Needs",
     "NoOptions",
+    "Planned",
     "Problem",
+    "Registered",
     "Setup",
     "Split",
     "Student",

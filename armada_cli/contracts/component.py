@@ -39,6 +39,7 @@ def option(
     path: bool = False,
     place: bool = False,
     secret: bool = False,
+    component: str | None = None,
 ) -> Any:
     """Declare one field of an options dataclass.
 
@@ -56,6 +57,9 @@ def option(
             the component's identity; any other stays a name.
         secret: what a user writes here by mistake may be a key, as in an option that names an environment variable: no message
             repeats it, and `repr` leaves it out.
+        component: the value is itself a component of this kind (see `KINDS`), written in a recipe as a name or a mapping with a
+            name and options. The field's type is `Choice`, ``Choice | None`` or ``tuple[Choice, ...]``, its default a name or a
+            tuple of names. The host reads it, checks it, hashes it, and installs, fetches and shrinks what it needs.
 
     Raises:
         TypeError: the default is a list, a dict or a set.
@@ -72,6 +76,7 @@ def option(
         "path": path,
         "place": place,
         "secret": secret,
+        "component": component,
     }
     if isinstance(default, (list, dict, set)):
         raise TypeError("an option's default must be immutable; use a tuple")

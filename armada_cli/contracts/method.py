@@ -7,11 +7,50 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from armada_cli.contracts.choice import Choice
 from armada_cli.contracts.loss import Loss
 from armada_cli.contracts.student import Problem, StudentOutput
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial that is being planned, as `dependencies` of a method's options class sees it.
+
+    Attributes:
+        student, task: what is trained on what; teacher: whose vectors it reads, or None.
+        seed: the trial's seed; kind: the task's kind, one of `TASK_KINDS`.
+    """
+
+    student: Choice
+    task: Choice
+    teacher: Choice | None
+    seed: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A trial that must be finished before another one begins.
+
+    Attributes:
+        student: what it trains.
+        method: how: a method with its options, or a name, which stands for the method with its defaults. A method that needs a
+            teacher reads the vectors of the dependent trial's teacher.
+        task: on what; None is the dependent trial's own task.
+        seed: its seed, shared by all seeds of the dependent trial unless that passes its own on.
+        epochs: keep the student of every epoch (`Setup.finished` with an epoch).
+        answers: let it answer the prompts of the training split, for `Method.training`; for generation tasks.
+    """
+
+    student: Choice
+    method: Choice | str = "undistilled"
+    task: Choice | None = None
+    seed: int = 0
+    epochs: bool = False
+    answers: bool = False
 
 
 @dataclass(frozen=True)

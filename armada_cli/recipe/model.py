@@ -7,41 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from armada_cli.registry.registered import Registered
+from armada_cli.contracts import Choice
 from armada_cli.settings import Features, Train
 
 __all__ = ["Choice", "Features", "Recipe", "Train"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One component as a recipe chose it, one point of a grid.
-
-    Attributes:
-        registered: the component and the plugin that brings it.
-        options: an instance of the component's options dataclass.
-        title: how the report names it: the recipe's ``as``, or the name with the options that differ from their defaults.
-        train: training settings given beside it (``train:`` inside a task or a method).
-        place: ``file:line:column`` of its name.
-        limit: for a task, ``limit:`` given beside it; None when silent.
-    """
-
-    registered: Registered
-    options: Any
-    title: str
-    train: Mapping[str, Any] = field(default_factory=dict)
-    place: str = ""
-    limit: Mapping[str, int] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.registered.name
-
-    @property
-    def needs_teacher(self) -> bool:
-        """For a method: whether it reads a teacher's vectors. Its options say so, once for all or by their values."""
-        said = getattr(self.options, "needs_teacher", False)
-        return bool(said() if callable(said) else said)
 
 
 @dataclass(frozen=True)

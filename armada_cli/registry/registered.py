@@ -1,33 +1,13 @@
-"""A component together with the plugin that brings it, and what a wrong name may have meant."""
+"""What the catalog knows of a component, and what a wrong name may have meant."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from armada_cli.contracts import Component
+from armada_cli.contracts import Registered
 
 OWN_DISTRIBUTION = "armada-cli"
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A component together with where it came from."""
-
-    kind: str
-    component: Component
-    plugin: str
-    distribution: str
-    version: str
-
-    @property
-    def name(self) -> str:
-        return self.component.name
-
-    @property
-    def origin(self) -> dict[str, str]:
-        return {"distribution": self.distribution, "version": self.version, "plugin": self.plugin}
 
 
 LONGEST_NAME = 100
@@ -44,3 +24,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         :1
     ]
     return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+
+
+__all__ = ["LONGEST_NAME", "OWN_DISTRIBUTION", "Registered", "did_you_mean"]
