@@ -21,10 +21,12 @@ class Registered:
 
     @property
     def name(self) -> str:
+        """What a recipe calls it."""
         return self.component.name
 
     @property
     def origin(self) -> dict[str, str]:
+        """Who ships it, as an identity and a result say it."""
         return {"distribution": self.distribution, "version": self.version, "plugin": self.plugin}
 
 
@@ -52,6 +54,7 @@ class Choice:
 
     @property
     def name(self) -> str:
+        """What a recipe calls the component."""
         return self.registered.name
 
     @property
