@@ -103,7 +103,15 @@ def full_run(root: Path, **changes: Any) -> Path:
             "cola",
             "armada manifold=euclid",
             [20.2, 21.4, 21.3],
-            result={"aligner_fit": {"mcc": 3.1}, "auxiliary": {"mcc": 17.0}},
+            result={
+                "aligner_fit": {"mcc": 3.1},
+                "aligner_auxiliary_fit": {"mcc": 2.5},
+                "auxiliary": {"mcc": 17.0},
+                "parameters": {"student": 22713216, "trained": 1000000, "extra": 1000, "aligner": 803000},
+                "precision": "bf16",
+                "scored_in": "float32",
+                "warnings": ["the term 'manifold' outweighs the task's by 5.1"],
+            },
         ),
         *trials("mrpc", "armada manifold=euclid", [71.3, 72.0, 71.9], result={"aligner_fit": {"accuracy": 66.7}}),
         *trials("cb", "armada manifold=euclid", [76.8, 78.6, 75.0], result={"aligner": {"accuracy": 50.0}}),
@@ -113,4 +121,36 @@ def full_run(root: Path, **changes: Any) -> Path:
         trial("cb", "armada manifold=euclid control=shuffled", 1, status="failed", reason="loss became NaN at step 40"),
         trial("cb", "armada manifold=euclid control=shuffled", 2, status="failed", reason="loss became NaN at step 40"),
     ]
+    return write_run(root, entries, **changes)
+
+
+def published_run(root: Path, **changes: Any) -> Path:
+    """A student of the paper on two of its tasks and one of the user's own."""
+    student = {"student": "bert-6l", "student_name": "bert-6l"}
+    taught = {**student, "teacher": "stable-diffusion", "teacher_name": "stable-diffusion"}
+    entries = [
+        *trials("cola", "undistilled", [42.0, 43.5], **student),
+        *trials("sst2", "undistilled", [87.0, 88.5], **student),
+        *trials("cola", "armada manifold=cosine", [44.0, 43.0], **taught),
+        *trials("sst2", "armada manifold=cosine", [88.0, 90.0], **taught),
+        *trials("mail", "undistilled", [66.0, 67.0], **student),
+    ]
+    return write_run(root, entries, **changes)
+
+
+def wide_run(root: Path, **changes: Any) -> Path:
+    """Eight tasks of one group, three seeds, three methods with long titles: wider than any terminal of 120 columns."""
+    columns = ("CoLA", "MRPC", "RTE", "STS-B", "CB", "COPA", "BoolQ", "WiC")
+    methods = ("undistilled", "armada manifold=euclid", "armada manifold=euclid beta=0.1 orthogonal_every=8 control=shuffled")
+    entries = []
+    for place, column in enumerate(columns):
+        metric = {"CoLA": "mcc", "STS-B": "pearson"}.get(column, "accuracy")
+        for row, method in enumerate(methods):
+            scores = [round(9.5 + 11 * place + row + 0.3 * seed * (row + 1), 1) for seed in range(3)]
+            task = {"task": column, "group": "GLUE and SuperGLUE", "published": column, "metric": metric}
+            student = {"student": "bert-base", "student_name": "bert-base"}
+            entries += [
+                {**entry, **task, **student, "id": f"{column}-{row}-{entry['seed']}"}
+                for entry in trials("cola", method, scores)
+            ]
     return write_run(root, entries, **changes)

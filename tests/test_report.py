@@ -8,18 +8,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import full_run, trial, trials, write_run
+from report_runs import full_run, published_run, trial, trials, wide_run, write_run
 from scipy import stats
 
 from armada_cli.errors import UserError
 from armada_cli.reporting import show, write_reports
 from armada_cli.reporting.report import report
 
-GOLDEN = Path(__file__).parent / "report_golden"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def check_golden(name: str, text: str) -> None:
@@ -31,35 +32,16 @@ def check_golden(name: str, text: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
-def published_run(root: Path, **changes: Any) -> Path:
-    """A student of the paper on two of its tasks and one of the user's own."""
-    student = {"student": "bert-6l", "student_name": "bert-6l"}
-    taught = {**student, "teacher": "stable-diffusion", "teacher_name": "stable-diffusion"}
-    entries = [
-        *trials("cola", "undistilled", [42.0, 43.5], **student),
-        *trials("sst2", "undistilled", [87.0, 88.5], **student),
-        *trials("cola", "armada manifold=cosine", [44.0, 43.0], **taught),
-        *trials("sst2", "armada manifold=cosine", [88.0, 90.0], **taught),
-        *trials("mail", "undistilled", [66.0, 67.0], **student),
-    ]
-    return write_run(root, entries, **changes)
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("make", [full_run, published_run, wide_run])
+def test_the_whole_text(tmp_path: Path, make: Callable[[Path], Path], width: int) -> None:
+    check_golden(f"{make.__name__}_{width}.txt", report(make(tmp_path), "txt", width))
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_the_whole_text(tmp_path: Path, width: int) -> None:
-    check_golden(f"full_{width}.txt", report(full_run(tmp_path), "txt", width))
-
-
-def test_the_whole_markdown(tmp_path: Path) -> None:
-    check_golden("full.md", report(full_run(tmp_path), "md"))
-
-
-def test_published_rows_stand_below_the_runs_own(tmp_path: Path) -> None:
-    check_golden("published_100.txt", report(published_run(tmp_path), "txt", 100))
-
-
-def test_the_whole_latex(tmp_path: Path) -> None:
-    check_golden("published.tex", report(published_run(tmp_path), "latex"))
+@pytest.mark.parametrize("format", ["md", "latex", "csv", "json"])
+@pytest.mark.parametrize("make", [full_run, published_run])
+def test_the_whole_document(tmp_path: Path, make: Callable[[Path], Path], format: str) -> None:
+    check_golden(f"{make.__name__}.{format}", report(make(tmp_path), format))
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
