@@ -32,6 +32,7 @@ def trial(task: str, method: str, seed: int, score: float | None = None, **chang
     """One trial; keys that are not of run.json (`score`, `result`, `timings`) go into the trial's own files."""
     name = changes.pop("method_name", method.split(" ")[0].rstrip(","))
     taught = name in ("armada",)
+    options = dict(word.split("=") for word in method.split() if "=" in word)
     entry = {
         "id": "-".join([changes.get("student", "minilm"), task, method, str(seed)]).replace(" ", "_").replace(",", ""),
         "student": "minilm",
@@ -42,8 +43,9 @@ def trial(task: str, method: str, seed: int, score: float | None = None, **chang
         "kind": "classification",
         "method": method,
         "method_name": name,
-        "manifold": next((word for word in ("cosine", "euclid", "elementwise") if word in method), None),
-        "control": next((word for word in ("shuffled", "noise") if word in method), "none") if taught else None,
+        "components": {"manifold": options["manifold"]} if "manifold" in options else {},
+        "control": options.pop("control", "none") if taught else None,
+        "options": options,
         "seed": seed,
         "rows": {"train": 600, "validation": 400},
         "status": "pending" if score is None else "done",
@@ -104,17 +106,16 @@ def full_run(root: Path, **changes: Any) -> Path:
             "armada manifold=euclid",
             [20.2, 21.4, 21.3],
             result={
-                "aligner_fit": {"mcc": 3.1},
-                "aligner_auxiliary_fit": {"mcc": 2.5},
+                "fits": {"aligner": {"mcc": 3.1}, "aligner auxiliary": {"mcc": 2.5}},
                 "auxiliary": {"mcc": 17.0},
-                "parameters": {"student": 22713216, "trained": 1000000, "extra": 1000, "aligner": 803000},
+                "parameters": {"student": 22713216, "trained": 1000000, "heads": 1000, "own": {"aligner": 803000}},
                 "precision": "bf16",
                 "scored_in": "float32",
                 "warnings": ["the term 'manifold' outweighs the task's by 5.1"],
             },
         ),
-        *trials("mrpc", "armada manifold=euclid", [71.3, 72.0, 71.9], result={"aligner_fit": {"accuracy": 66.7}}),
-        *trials("cb", "armada manifold=euclid", [76.8, 78.6, 75.0], result={"aligner": {"accuracy": 50.0}}),
+        *trials("mrpc", "armada manifold=euclid", [71.3, 72.0, 71.9], result={"fits": {"aligner": {"accuracy": 66.7}}}),
+        *trials("cb", "armada manifold=euclid", [76.8, 78.6, 75.0], result={"fits": {"aligner": {"accuracy": 50.0}}}),
         *trials("cola", "armada manifold=euclid control=shuffled", [19.9, 21.6, 20.8]),
         *trials("mrpc", "armada manifold=euclid control=shuffled", [71.0, 71.2, None]),
         trial("cb", "armada manifold=euclid control=shuffled", 0, 75.0),

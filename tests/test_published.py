@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from armada_cli.reporting.published import STUDENTS, TABLES, Table, metric_name, rows_for, table, tables
+from armada_cli.reporting.published import STUDENTS, TABLES, PrintedTable, metric_name, rows_for, table, tables
 
 PAPER = Path(os.environ.get("ARMADA_PAPER", Path(__file__).parents[2] / "shared" / "paper" / "paper.md"))
 SHAPES = {
@@ -160,7 +160,7 @@ def test_the_undistilled_rows_of_tables_2_and_5_are_the_same_runs() -> None:
     assert undistilled(2) == undistilled(5)
 
 
-def gains(found: Table, student: str, manifold: str) -> list[float]:
+def gains(found: PrintedTable, student: str, manifold: str) -> list[float]:
     rows = {(row.method, row.manifold): row.values for row in found.rows if row.student == student}
     return [a - b for a, b in zip(rows["armada", manifold], rows["undistilled", None], strict=True)]
 

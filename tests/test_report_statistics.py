@@ -56,7 +56,7 @@ def test_a_paired_t_test_by_hand() -> None:
 def test_only_common_seeds_are_paired() -> None:
     found = compare({0: 5.0, 1: 6.0, 3: 9.0}, {1: 4.0, 2: 1.0, 3: 5.0})
     assert found is not None
-    assert (found.seeds, found.values, found.mean) == ((1, 3), (2.0, 4.0), 3.0)
+    assert (found.differences, found.mean) == ({1: 2.0, 3: 4.0}, 3.0)
     assert (found.p, found.why) == (None, "needs 3 seeds")
     assert compare({0: 1.0}, {1: 1.0}) is None
 

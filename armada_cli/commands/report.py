@@ -13,8 +13,7 @@ from armada_cli.console import print_line
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.files import expand
-
-FORMATS = ("rich", "txt", "md", "json", "csv", "latex")
+from armada_cli.reporting import FORMATS
 
 
 class RunType(click.ParamType):
@@ -45,9 +44,9 @@ def command(run: str | None, format: str, output: Path | None, force: bool, envi
         return
     folder = find_run(run, environment.runs)
     if output is None:
-        from armada_cli.reporting import show
+        from armada_cli.reporting.report import show
 
-        show(folder, None, format)
+        show(folder, format=format)
         return
     if output.is_dir() or not output.parent.is_dir():
         what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"

@@ -87,10 +87,10 @@ def _run(
     if not conduct.leads:
         return 0
 
-    from armada_cli import reporting
+    from armada_cli.reporting.report import show, write_reports
 
-    reporting.write_reports(conduct.folder)
-    reporting.show(conduct.folder)
+    write_reports(conduct.folder)
+    show(conduct.folder)
     if smoke:
         from armada_cli.execution import estimate
 

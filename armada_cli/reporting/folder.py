@@ -13,22 +13,26 @@ from armada_cli.digests import load_checked_json
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
 from armada_cli.reading import load_json
+from armada_cli.reporting.earlier import translate_entry, translate_result
 from armada_cli.run_names import refuse_folder_name
 from armada_cli.run_record import read_record
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialRecord:
     """One trial: what was planned, and what came of it.
 
     Attributes:
         status: ``done``, ``failed`` or ``pending``; a done trial whose result cannot be read is ``damaged``.
         reason: why there is no score.
         score: the main metric, in the unit of the published tables; None without a result.
+        components: option of the method -> name of the component that it chooses.
         options: the method's options, where the run recorded them.
         auxiliary: metric -> score of the student's auxiliary head.
-        aligner_fit, aligner_auxiliary_fit: metric -> how the TS Aligner's two heads fit the rows that they were trained on.
+        fits: role -> metric -> how a model of the method's own fits the rows that it was trained on.
         precision: what the trial was trained in; empty when not recorded.
+        parameters: of the student, how many of them are trained, and of the heads that are thrown away; own_parameters: role ->
+            those of a model of the method's own.
         scored_in: the precision of the weights that were scored, which is the exported student's.
         plugins: role -> the component's name, with the plugin, distribution and version that made this trial.
         wall, cpu: seconds; None when not recorded.
@@ -46,7 +50,7 @@ class Trial:
     kind: str
     method: str
     method_name: str
-    manifold: str | None
+    components: Mapping[str, str]
     control: str | None
     seed: int
     status: str
@@ -57,11 +61,11 @@ class Trial:
     scores: Mapping[str, float] = field(default_factory=dict)
     epochs: tuple[Any, ...] = ()
     auxiliary: Mapping[str, float] = field(default_factory=dict)
-    aligner_fit: Mapping[str, float] = field(default_factory=dict)
-    aligner_auxiliary_fit: Mapping[str, float] = field(default_factory=dict)
+    fits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     precision: str = ""
     scored_in: str = ""
     parameters: Mapping[str, int] = field(default_factory=dict)
+    own_parameters: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     plugins: Mapping[str, Any] = field(default_factory=dict)
     wall: float | None = None
@@ -81,7 +85,7 @@ class Run:
     command: str
     started: str | None
     finished: str | None
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialRecord, ...]
     provenance: Mapping[str, Any]
     stages: tuple[Mapping[str, Any], ...]
 
@@ -127,18 +131,21 @@ def read_run(folder: Path) -> Run:
 
 def escape_run(run: Run) -> Run:
     """The run with each of its texts on one line and its control characters written out: for every form but JSON."""
-    return dataclasses.replace(run, **{item.name: _escaped(getattr(run, item.name)) for item in dataclasses.fields(run)})
+    escaped: Run = _escape(run)
+    return escaped
 
 
-def _escaped(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     if isinstance(value, str):
         return escape_line(value)
     if isinstance(value, Mapping):
-        return {_escaped(key): _escaped(item) for key, item in value.items()}
+        return {_escape(key): _escape(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_escaped(item) for item in value)
-    if isinstance(value, Trial):
-        return Trial(**{item.name: _escaped(getattr(value, item.name)) for item in dataclasses.fields(value)})
+        return type(value)(_escape(item) for item in value)
+    if isinstance(value, (Run, TrialRecord)):
+        return dataclasses.replace(
+            value, **{item.name: _escape(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        )
     return value
 
 
@@ -147,7 +154,8 @@ def _rows(limit: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
     return {split: used[split] if used.get(split) else rows for split, rows in limit.items()}
 
 
-def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
+def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
+    entry = translate_entry(entry)
     status = str(entry.get("status") or "pending")
     reason = str(entry.get("reason") or "")
     result: Mapping[str, Any] = {}
@@ -155,7 +163,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
     metric = str(entry.get("metric") or "score")
     if status == "done":
         try:
-            result = _mapping(load_checked_json(folder, "result.json"))
+            result = translate_result(_mapping(load_checked_json(folder, "result.json")))
             score = _number(_mapping(result.get("scores")).get(metric))
             if result.get("id", entry["id"]) != entry["id"]:
                 result, score, status, reason = {}, None, "damaged", "its result.json is of another trial"
@@ -176,9 +184,8 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
     student_name = str(entry.get("student_name") or entry.get("student") or "?")
     control = entry.get("control")
     options = entry.get("options")
-    manifold = entry.get("manifold")
-    manifold = manifold.get("name") if isinstance(manifold, dict) else manifold
-    return Trial(
+    parameters = _mapping(result.get("parameters"))
+    return TrialRecord(
         id=str(entry["id"]),
         student=str(entry.get("student") or student_name),
         student_name=student_name,
@@ -191,7 +198,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         kind=str(entry.get("kind") or ""),
         method=str(entry.get("method") or method_name),
         method_name=method_name,
-        manifold=str(manifold) if manifold else None,
+        components={str(option): str(name) for option, name in _mapping(entry.get("components")).items()},
         control=str(control) if control and control != "none" else None,
         seed=int(_number(entry.get("seed")) or 0),
         status=status,
@@ -202,12 +209,11 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> Trial:
         scores=_numbers(result.get("scores")),
         epochs=tuple(result["epochs"]) if isinstance(result.get("epochs"), list) else (),
         auxiliary=_numbers(result.get("auxiliary")),
-        # Results of earlier trials call the same figures "aligner".
-        aligner_fit=_numbers(result.get("aligner_fit", result.get("aligner"))),
-        aligner_auxiliary_fit=_numbers(result.get("aligner_auxiliary_fit", result.get("aligner_auxiliary"))),
+        fits={str(role): _numbers(scores) for role, scores in _mapping(result.get("fits")).items()},
         precision=str(result.get("precision") or ""),
         scored_in=str(result.get("scored_in") or ""),
-        parameters={key: int(value) for key, value in _numbers(result.get("parameters")).items()},
+        parameters={key: int(count) for key, count in _numbers(parameters).items()},
+        own_parameters={role: int(count) for role, count in _numbers(parameters.get("own")).items()},
         warnings=tuple(_one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),
         plugins=_mapping(result.get("plugins") or entry.get("plugins")),
         wall=_number(timings.get("wall")),

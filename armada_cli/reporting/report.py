@@ -9,13 +9,20 @@ from armada_cli.console import make_console
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_for_terminal
 from armada_cli.files import write_atomic
-from armada_cli.reporting import render
+from armada_cli.reporting import FORMATS
+from armada_cli.reporting.as_csv import render_csv
+from armada_cli.reporting.as_json import render_json
+from armada_cli.reporting.document import make_document
 from armada_cli.reporting.folder import Run, escape_run, read_run
-from armada_cli.reporting.tables import groups
+from armada_cli.reporting.templated import render_latex, render_markdown
+from armada_cli.reporting.text import lay_out, render_text
+
+FILE_WIDTH = 100
+"""Columns of report.txt: fits an editor and a review."""
 
 
-def report(run_folder: Path, format: str = "txt", width: int = render.FILE_WIDTH, encoding: str | None = "utf-8") -> str:
-    """The report of a run folder as plain text in one of `render.FORMATS` (``rich`` is ``txt`` without colour).
+def report(run_folder: Path, format: str = "txt", width: int = FILE_WIDTH, encoding: str | None = "utf-8") -> str:
+    """The report of a run folder as plain text in one of `FORMATS` (``rich`` is ``txt`` without colour).
 
     Args:
         encoding: of where it goes; JSON escapes what that lacks.
@@ -23,7 +30,7 @@ def report(run_folder: Path, format: str = "txt", width: int = render.FILE_WIDTH
     Raises:
         UserError: no run folder, a damaged run.json, or an unknown format.
     """
-    return _as_text(read_run(run_folder), format, width, encoding)
+    return _render(read_run(run_folder), format, width, encoding)
 
 
 def write_reports(run_folder: Path) -> None:
@@ -34,7 +41,7 @@ def write_reports(run_folder: Path) -> None:
     """
     run = read_run(run_folder)
     for format in ("txt", "md", "json"):
-        write_atomic(run_folder / f"report.{format}", _as_text(run, format, render.FILE_WIDTH))
+        write_atomic(run_folder / f"report.{format}", _render(run, format, FILE_WIDTH))
 
 
 def show(run_folder: Path, console_width: int | None = None, format: str = "rich") -> None:
@@ -43,25 +50,24 @@ def show(run_folder: Path, console_width: int | None = None, format: str = "rich
     Raises:
         UserError: no run folder, a damaged run.json, or an unknown format.
     """
-    console = make_console(width=console_width, soft_wrap=True)
-    if format == "rich":
-        run = escape_run(read_run(run_folder))
-        console.print(render.text(run, groups(run), console.width), end="")
+    console = make_console(width=console_width)
+    if format == "rich" and console.is_terminal:
+        console.print(lay_out(make_document(escape_run(read_run(run_folder))), console.width), crop=False)
     else:
         sys.stdout.write(report(run_folder, format, console.width, getattr(sys.stdout, "encoding", None)))
 
 
-def _as_text(run: Run, format: str, width: int, encoding: str | None = "utf-8") -> str:
+def _render(run: Run, format: str, width: int, encoding: str | None = "utf-8") -> str:
     if format == "json":
-        return render.as_json(run, groups(run), encoding)
+        return render_json(run, encoding)
     run = escape_run(run)
-    found = groups(run)
-    if format in ("rich", "txt"):
-        return escape_for_terminal(render.text(run, found, width).plain)
-    if format == "md":
-        return render.markdown(run, found)
     if format == "csv":
-        return render.as_csv(run, found)
+        return render_csv(run)
+    document = make_document(run)
+    if format == "md":
+        return render_markdown(document)
     if format == "latex":
-        return render.latex(run, found)
-    raise UserError(f"unknown format {format!r}", f"Choose one of {', '.join(render.FORMATS)}")
+        return render_latex(document)
+    if format in FORMATS:
+        return escape_for_terminal(render_text(document, width))
+    raise UserError(f"unknown format {format!r}", f"Choose one of {', '.join(FORMATS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +25,18 @@ class Difference:
     """Paired differences (same seed, two arms).
 
     Attributes:
-        n: common seeds; seeds: which.
+        n: common seeds; differences: seed -> difference.
         p: two-sided p-value of the paired t-test; None where there is none, and `why` says so.
+        p_holm: p after Holm's correction over the family it belongs to, see `correct`.
     """
 
     n: int
-    seeds: tuple[int, ...]
-    values: tuple[float, ...]
+    differences: Mapping[int, float]
     mean: float
     sd: float | None
     p: float | None
     why: str = ""
+    p_holm: float | None = None
 
 
 def summarise(scores: Sequence[float], *, lower_is_better: bool = False) -> Summary | None:
@@ -62,12 +64,19 @@ def compare(arm: Mapping[int, float], base: Mapping[int, float]) -> Difference |
     The test is Student's paired t-test, two-sided, n - 1 degrees of freedom. Equal differences have no variance and hence
     no t: the p-value is 1 where they are all zero, and left out otherwise.
     """
-    seeds = tuple(sorted(arm.keys() & base.keys()))
+    seeds = sorted(arm.keys() & base.keys())
     if not seeds:
         return None
-    values = tuple(arm[seed] - base[seed] for seed in seeds)
+    differences = {seed: arm[seed] - base[seed] for seed in seeds}
+    values = list(differences.values())
     p, why = _t_test(values)
-    return Difference(len(seeds), seeds, values, mean(values), spread(values), p, why)
+    return Difference(len(seeds), differences, mean(values), spread(values), p, why)
+
+
+def correct(family: Sequence[Difference]) -> list[Difference]:
+    """The same differences, those that were tested with Holm's p."""
+    adjusted = iter(holm([difference.p for difference in family if difference.p is not None]))
+    return [item if item.p is None else dataclasses.replace(item, p_holm=next(adjusted)) for item in family]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

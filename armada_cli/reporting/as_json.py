@@ -1,0 +1,87 @@
+"""A run as JSON: everything the report knows, every seed's value included."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from armada_cli.escaping import dump_json
+from armada_cli.reporting.folder import Run
+from armada_cli.reporting.groups import MEAN, Arm, Group, make_groups
+from armada_cli.reporting.provenance import sum_timings
+from armada_cli.reporting.statistics import Difference, Summary
+
+FORMAT = 2
+"""Rises when a key changes its name or its meaning."""
+
+_CLOCKS = ("wall", "cpu", "stages")
+
+
+def render_json(run: Run, encoding: str | None = "utf-8") -> str:
+    """One object; ``timings`` alone differs between equal runs.
+
+    Args:
+        encoding: of where it goes; what that lacks is escaped.
+    """
+    trials = [dataclasses.asdict(trial) for trial in run.trials]
+    clocks = [{clock: trial.pop(clock) for clock in _CLOCKS} for trial in trials]
+    content = {
+        "format": FORMAT,
+        "run": {"recipe": run.name, "title": run.title, "summary": run.summary, "smoke": run.smoke, "command": run.command},
+        "groups": [_describe_group(group) for group in make_groups(run)],
+        "trials": trials,
+        "provenance": dict(run.provenance),
+        "timings": {
+            **sum_timings(run),
+            "by_trial": {trial["id"]: clock for trial, clock in zip(trials, clocks, strict=True)},
+        },
+    }
+    return dump_json(content, indent=2, encoding=encoding) + "\n"
+
+
+def _describe_group(group: Group) -> dict[str, Any]:
+    return {
+        "student": group.student,
+        "student_name": group.student_name,
+        "group": group.name,
+        "columns": [dataclasses.asdict(column) for column in group.columns],
+        "mean_over_tasks": MEAN if MEAN in group.keys else None,
+        "methods": [_describe_arm(group, arm) for arm in group.arms],
+        "controls": [
+            {
+                "method": comparison.arm.label,
+                "control": comparison.base.label,
+                "column": key,
+                "difference": dataclasses.asdict(difference),
+            }
+            for comparison in group.controls
+            for key, difference in comparison.differences.items()
+        ],
+        "published": [dataclasses.asdict(row) for row in group.published],
+    }
+
+
+def _describe_arm(group: Group, arm: Arm) -> dict[str, Any]:
+    tasks = {column.task for column in group.columns}
+    return {
+        "label": arm.label,
+        "method": arm.first.method_name,
+        "teacher": arm.first.teacher,
+        "teacher_name": arm.first.teacher_name,
+        "components": dict(arm.first.components),
+        "control": arm.first.control,
+        "baseline": arm is group.baseline,
+        "scores": {
+            key: {
+                "seeds": group.scores(arm, key),
+                **(_plain(group.summary(arm, key)) or {"n": 0, "mean": None, "sd": None, "best": None}),
+                **({"missing": {trial.seed: trial.status for trial in arm.missing(key)}} if key in tasks else {}),
+                "difference": _plain(group.difference(arm, key)),
+            }
+            for key in group.keys
+        },
+    }
+
+
+def _plain(value: Summary | Difference | None) -> dict[str, Any] | None:
+    return None if value is None else dataclasses.asdict(value)

@@ -1,0 +1,218 @@
+"""The trials of a run by student and group of tasks: methods down (`Arm`), tasks across (`TaskColumn`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from armada_cli.direction import lower_is_better
+from armada_cli.reporting import published
+from armada_cli.reporting.folder import Run, TrialRecord
+from armada_cli.reporting.statistics import Difference, Summary, compare, correct, mean, summarise
+
+MEAN = "mean"
+"""Key of the column that averages over tasks."""
+
+UNDISTILLED = "undistilled"
+
+
+@dataclass(frozen=True)
+class TaskColumn:
+    """One task of a group: its title, metric, and the paper's name for it.
+
+    Attributes:
+        task: the column's key: the task's title, with the metric where that is a further one.
+        title: the task's title, when it is not the key.
+        beside: a further metric of a task, which the paper prints beside the main one; it has no part in the mean over tasks.
+    """
+
+    task: str
+    metric: str
+    published: str | None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    title: str = ""
+    beside: bool = False
+
+    @property
+    def published_key(self) -> str:
+        """The column's key in `published.PublishedRow.values`."""
+        return f"{self.published} {self.metric}" if self.beside else self.published or ""
+
+    @property
+    def lower_is_better(self) -> bool:
+        return lower_is_better(self.metric)
+
+
+@dataclass(eq=False)
+class Arm:
+    """One row: a method with one set of options, one control and one teacher.
+
+    Attributes:
+        first: its first trial, which speaks for all that an arm's trials have in common.
+        trials: task -> seed -> trial.
+    """
+
+    label: str
+    first: TrialRecord
+    trials: dict[str, dict[int, TrialRecord]] = field(default_factory=dict)
+
+    def scores(self, task: str) -> dict[int, float]:
+        return {seed: trial.score for seed, trial in sorted(self.trials.get(task, {}).items()) if trial.score is not None}
+
+    def missing(self, task: str) -> list[TrialRecord]:
+        return [trial for _, trial in sorted(self.trials.get(task, {}).items()) if trial.score is None]
+
+
+@dataclass
+class Comparison:
+    """An arm minus another one: column key -> paired differences, where the two have a seed in common."""
+
+    arm: Arm
+    base: Arm
+    differences: dict[str, Difference] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """The trials of one student on one group of tasks, with everything computed from them.
+
+    Attributes:
+        baseline: the undistilled arm, None without one.
+        differences: the arms minus the baseline; controls: arms minus their controls.
+    """
+
+    student: str
+    student_name: str
+    name: str
+    columns: list[TaskColumn]
+    arms: list[Arm]
+    baseline: Arm | None
+    published: list[published.PublishedRow]
+    differences: list[Comparison] = field(default_factory=list)
+    controls: list[Comparison] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns of the tables: the tasks, and their mean where there are several."""
+        names = [column.task for column in self.columns]
+        averaged = len(self.tasks) > 1 and len({column.lower_is_better for column in self.tasks}) == 1
+        return [*names, MEAN] if averaged else names
+
+    @property
+    def tasks(self) -> list[TaskColumn]:
+        """Each task's main column: what the mean is taken over."""
+        return [column for column in self.columns if not column.beside]
+
+    def scores(self, arm: Arm, key: str) -> dict[int, float]:
+        """seed -> score; for `MEAN` the seeds that all tasks have."""
+        if key != MEAN:
+            return arm.scores(key)
+        by_task = [arm.scores(column.task) for column in self.tasks]
+        seeds = set.intersection(*map(set, by_task))
+        return {seed: mean([scores[seed] for scores in by_task]) for seed in sorted(seeds)}
+
+    def summary(self, arm: Arm, key: str) -> Summary | None:
+        return summarise(list(self.scores(arm, key).values()), lower_is_better=self.lower_is_better(key))
+
+    def lower_is_better(self, key: str) -> bool:
+        columns = self.tasks if key == MEAN else [column for column in self.columns if column.task == key]
+        return any(column.lower_is_better for column in columns)
+
+    def difference(self, arm: Arm, key: str) -> Difference | None:
+        """The arm minus the baseline."""
+        return next((item.differences.get(key) for item in self.differences if item.arm is arm), None)
+
+    @property
+    def decimals(self) -> int:
+        return max((row.decimals for row in self.published), default=1)
+
+
+def make_groups(run: Run) -> list[Group]:
+    """The run's trials by student and task group, in the order the run lists them."""
+    by_group: dict[tuple[str, str], list[TrialRecord]] = {}
+    for trial in run.trials:
+        by_group.setdefault((trial.student, trial.group), []).append(trial)
+    return [_make_group(trials) for trials in by_group.values()]
+
+
+def _make_group(trials: Sequence[TrialRecord]) -> Group:
+    columns: dict[str, TaskColumn] = {}
+    arms: dict[tuple[str, str | None, str | None, int], Arm] = {}
+    for trial, title in _with_metrics_beside(trials):
+        rows = {key: value for key, value in trial.rows.items() if isinstance(value, int)}
+        columns.setdefault(trial.task, TaskColumn(trial.task, trial.metric, trial.published, rows, title, bool(title)))
+        number = 1
+        # Two arms of one title (say, with other training settings) must not overwrite each other's seeds.
+        while (held := arms.get((trial.method, trial.teacher, trial.control, number))) and trial.seed in held.trials.get(
+            trial.task, {}
+        ):
+            number += 1
+        label = trial.method if number == 1 else f"{trial.method} #{number}"
+        arm = arms.setdefault((trial.method, trial.teacher, trial.control, number), Arm(label, trial))
+        arm.trials.setdefault(trial.task, {})[trial.seed] = trial
+    for arm in arms.values():
+        if arm.first.control and any(arm.label == other.label and not other.first.control for other in arms.values()):
+            arm.label += f" control={arm.first.control}"
+    teachers = list(dict.fromkeys([None, *(arm.first.teacher for arm in arms.values())]))
+    ordered = sorted(arms.values(), key=lambda arm: (teachers.index(arm.first.teacher), arm.first.method_name != UNDISTILLED))
+    first = trials[0]
+    group = Group(
+        student=first.student,
+        student_name=first.student_name,
+        name=first.group,
+        columns=list(columns.values()),
+        arms=ordered,
+        baseline=next((arm for arm in ordered if arm.first.method_name == UNDISTILLED), None),
+        published=_choose_published(first.student_name, columns.values(), ordered),
+    )
+    if group.baseline is not None:
+        pairs = [(arm, group.baseline) for arm in ordered if arm is not group.baseline]
+        group.differences = _compare(group, pairs)
+    group.controls = _compare(group, [(arm, other) for arm in ordered for other in ordered if _is_control_of(other, arm)])
+    return group
+
+
+def _with_metrics_beside(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialRecord, str]]:
+    """The trials, and once more with each further metric that the paper prints of their tasks and that was measured; such a
+    one has a task of its own, and the title of the real one beside it."""
+    measured = {(trial.task, metric) for trial in trials for metric in trial.scores}
+    yield from ((trial, "") for trial in trials)
+    for trial in trials:
+        for metric in published.metrics_beside(trial.published, trial.metric) if trial.published else ():
+            if (trial.task, metric) in measured:
+                key = f"{trial.task}, {published.metric_title(metric)}"
+                yield dataclasses.replace(trial, task=key, metric=metric, score=trial.scores.get(metric)), trial.task
+
+
+def _choose_published(student: str, columns: Iterable[TaskColumn], arms: Sequence[Arm]) -> list[published.PublishedRow]:
+    wanted = [(column.published, column.metric) for column in columns if column.published]
+    names: list[str | None] = [name for arm in arms if (name := arm.first.teacher_name)]
+    rows: dict[tuple[str, str, str | None], published.PublishedRow] = {}
+    # Where some of the teachers are the paper's, rows of teachers that did not run would only be in the way.
+    for name in [name for name in names if name and published.has_teacher(name)] or names or [None]:
+        for row in published.rows_for(student, wanted, name):
+            rows.setdefault((row.source, row.label, row.teacher), row)
+    return list(rows.values())
+
+
+def _compare(group: Group, pairs: Sequence[tuple[Arm, Arm]]) -> list[Comparison]:
+    """Each column of a table is one family of tests."""
+    comparisons = [Comparison(arm, base) for arm, base in pairs]
+    for key in group.keys:
+        family = {
+            place: difference
+            for place, (arm, base) in enumerate(pairs)
+            if (difference := compare(group.scores(arm, key), group.scores(base, key))) is not None
+        }
+        for place, difference in zip(family, correct(list(family.values())), strict=True):
+            comparisons[place].differences[key] = difference
+    return [comparison for comparison in comparisons if comparison.differences]
+
+
+def _is_control_of(control: Arm, arm: Arm) -> bool:
+    """The same method, teacher, components and options, but for what the control changes."""
+    one, other = control.first, arm.first
+    return bool(one.control and not other.control and one.options is not None) and all(
+        getattr(one, name) == getattr(other, name) for name in ("method_name", "teacher", "components", "options")
+    )
