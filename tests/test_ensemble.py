@@ -38,8 +38,8 @@ def test_a_student_learns_from_two_teachers(
     width = 16 + 10  # `features: {width: 16}`, and the narrow one as it is
     inputs = width * 48 + aligners * 48
     outputs = aligners * (2 * 48 + 2 + 768 * 48 + 2 * 768 + 2)
-    assert result["parameters"]["aligner"] == inputs + outputs
-    assert result["aligner_fit"]["accuracy"] >= 0
+    assert result["parameters"]["own"]["aligner"] == inputs + outputs
+    assert result["fits"]["aligner"]["accuracy"] >= 0
 
 
 def test_each_aligner_reads_the_vectors_of_its_own_teacher(

@@ -239,13 +239,14 @@ def hostile_run(root: Path, text: str) -> Path:
     more: dict[str, Any] = {
         **{key: text for key in ("group", "metric", "student", "student_name", "teacher", "teacher_name")},
         "options": {text: text},
+        "components": {text: text},
         "rows": {text: 3, "train": 5, "validation": 6},
     }
     result = {
         "warnings": [text],
         "auxiliary": {text: 1.0},
-        "aligner_fit": {text: 2.0},
-        "parameters": {text: 5},
+        "fits": {text: {text: 2.0}},
+        "parameters": {"student": 5, "own": {text: 5}},
         "precision": text,
         "scored_in": text,
         "epochs": [{text: text}],

@@ -309,10 +309,34 @@ def test_warnings_of_trials_are_printed_once_each(tmp_path: Path) -> None:
 
 
 def test_parameters_are_told_apart(tmp_path: Path) -> None:
-    counted = {"parameters": {"student": 22713216, "extra": 1000, "aligner": 803000}}
+    counted = {"parameters": {"student": 22713216, "trained": 22713216, "heads": 1000, "own": {"aligner": 803000, "peer": 7}}}
     entries = trials("cola", "armada manifold=euclid", [18.0], result=counted)
     text = report(write_run(tmp_path, entries), "txt", 140)
-    assert "minilm: student 22,713,216, extra heads 1,000, aligner 803,000 (armada manifold=euclid)" in text
+    assert "minilm: student 22,713,216, extra heads 1,000, aligner 803,000, peer 7 (armada manifold=euclid)" in text
+
+
+def test_every_role_of_a_methods_own_models_has_a_table_of_its_fit(tmp_path: Path) -> None:
+    fits = {"fits": {"peer": {"mcc": 61.5}, "assistant": {"mcc": 43.0}}}
+    text = report(write_run(tmp_path, trials("cola", "mutual", [18.0], result=fits)), "txt", 100)
+    for role, score in (("peer", "61.5"), ("assistant", "43.0")):
+        table = text[text.index(f"GLUE, student minilm: fit of the training rows: {role}\n") :]
+        assert f"mutual   {score}\n" in table
+        assert "says nothing of rows that it has not seen" in " ".join(table.split())
+
+
+def test_arms_of_one_title_are_told_apart_by_their_control(tmp_path: Path) -> None:
+    """A control is a setting of the features, and need not be in the title."""
+    entries = [
+        *trials("cola", "mine", [20.0, 21.0], method_name="armada", control="none"),
+        *(
+            {**entry, "id": f"control-{entry['seed']}"}
+            for entry in trials("cola", "mine", [19.0, 20.5], method_name="armada", control="shuffled")
+        ),
+    ]
+    data = json.loads(report(write_run(tmp_path, entries), "json"))
+    (compared,) = data["groups"][0]["controls"]
+    assert (compared["method"], compared["control"]) == ("mine", "mine control=shuffled")
+    assert compared["difference"]["differences"] == {"0": 1.0, "1": 0.5}
 
 
 def test_markup_in_titles_is_text(tmp_path: Path) -> None:

@@ -68,9 +68,11 @@ def test_every_unit_is_learned_alike(recipe, tmp_path, tiny_student):
                 for item in (shares, other)
             ]
             assert curves[1] == pytest.approx(curves[0], rel=1e-3, abs=1e-4), (title, unit)
-            for name in ("auxiliary", "aligner_fit", "aligner_auxiliary_fit"):
-                if shares.get(name):
-                    assert other[name]["pearson"] == pytest.approx(shares[name]["pearson"], abs=close), (title, unit, name)
+            beside = {"auxiliary": shares.get("auxiliary"), **shares["fits"]}
+            for name, scores in beside.items():
+                if scores:
+                    again = other["auxiliary"] if name == "auxiliary" else other["fits"][name]
+                    assert again["pearson"] == pytest.approx(scores["pearson"], abs=close), (title, unit, name)
     assert found["years"]["numbers · undistilled · seed 0"]["scores"]["pearson"] > 40
 
 

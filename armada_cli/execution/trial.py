@@ -139,7 +139,7 @@ class _Trial:
         outcome = loop.run()
         records = read_log(self.folder)
         own = {name: scale.restore(outputs.cpu()) for name, outputs in method.own_outputs().items()}
-        fit = {name: scored(task, outputs, training.labels) for name, outputs in own.items()}
+        fits = {name: scored(task, outputs, training.labels) for name, outputs in own.items()}
         result = {
             "id": self.spec["id"],
             "metric": task.metric,
@@ -147,8 +147,7 @@ class _Trial:
             "epochs": outcome.epochs,
             "selected": outcome.selected,
             "auxiliary": outcome.auxiliary,
-            "aligner_fit": fit.get("aligner"),
-            "aligner_auxiliary_fit": fit.get("aligner auxiliary"),
+            "fits": fits,
             "orthogonality": outcome.orthogonality,
             "parameters": parameters,
             "steps": steps,
@@ -421,17 +420,15 @@ def made(registered: Registered, *arguments: Any) -> Any:
         ) from error
 
 
-def count_parameters(model: torch.nn.Module, method: Method) -> dict[str, int]:
-    """Parameters of the student, how many of them are trained, of the extra heads that are thrown away, and of the aligner."""
-    own = {name: sum(p.numel() for p in module.parameters()) for name, module in method.own_modules().items()}
-    aligner = own.pop("aligner", 0)
-    heads = sum(p.numel() for module in method.student_modules().values() for p in module.parameters())
+def count_parameters(model: torch.nn.Module, method: Method) -> dict[str, Any]:
+    """Parameters of the student, how many of them are trained, of the extra heads that are thrown away, and of each module of
+    the method's own."""
     student = list(model.parameters())
     return {
         "student": sum(p.numel() for p in student),
         "trained": sum(p.numel() for p in student if p.requires_grad),
-        "extra": heads + sum(own.values()),
-        "aligner": aligner,
+        "heads": sum(p.numel() for module in method.student_modules().values() for p in module.parameters()),
+        "own": {role: sum(p.numel() for p in module.parameters()) for role, module in method.own_modules().items()},
     }
 
 
