@@ -73,5 +73,5 @@ def _published_rows(group: Group) -> Iterator[dict[str, Any]]:
 
 
 def _as_text(components: Mapping[str, str]) -> str:
-    """``manifold=euclid``, as titles have it."""
+    """``option=component``, as titles have it."""
     return " ".join(f"{option}={name}" for option, name in components.items())
