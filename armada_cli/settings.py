@@ -14,8 +14,6 @@ class Train:
     epochs: int = option(10, "Passes over the training split", minimum=1)
     batch_size: int = option(32, "Examples per optimizer step, over all processes", minimum=1)
     lr: float = option(2e-5, "Learning rate of the student", above=0)
-    aligner_lr: float = option(3e-3, "Learning rate of the TS Aligner", above=0)
-    aligner_epochs: int = option(3, "Passes of the aligner's pre-training", minimum=0)
     weight_decay: float = option(0.01, "AdamW weight decay; biases and norms have none", minimum=0)
     warmup: float = option(0.1, "Share of the steps in which the rate rises linearly", minimum=0, below=1)
     schedule: str = option("linear", "What follows the warm-up", choices=("linear", "constant", "cosine"))

@@ -230,7 +230,7 @@ def test_check_tells_every_problem_with_status_2(tmp_path):
     assert found.stderr.splitlines() == [
         "r.yaml:1:10: unknown student: 'minilm-ofline'. Did you mean 'minilm-offline' or 'smollm2-offline'?",
         "r.yaml:3:45: methods.1.beta must be at least 0: '-1'. The default is 1",
-        "--set train.epoch=1: unknown key of train: 'epoch'. Did you mean 'epochs' or 'aligner_epochs'?",
+        "--set train.epoch=1: unknown key of train: 'epoch'. Did you mean 'epochs'?",
         "3 problems",
     ]
 

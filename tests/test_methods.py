@@ -37,7 +37,7 @@ def setup(kind: str = "classification", seed: int = 0, logits: torch.Tensor | No
         features=torch.nn.functional.one_hot(labels, WIDTH).float() + 0.1 * torch.randn(ROWS, WIDTH, generator=generator),
         labels=labels,
         seed=seed,
-        train=Train(batch_size=8, aligner_epochs=40),
+        train=Train(batch_size=8),
         losses=lambda choice: (
             Cosine(CosineOptions(**_options(choice)))
             if choice["name"] == "cosine"
@@ -122,7 +122,7 @@ def test_the_aligner_learns_its_own_loss_and_nothing_of_the_students() -> None:
 def test_a_step_moves_the_aligner_and_each_map_at_the_rate_of_what_it_belongs_to() -> None:
     """Online distillation: one step of the aligner behind every step of the student. P_s goes at the student's rate."""
     made = setup()
-    method = armada(made, projection_every=1)
+    method = armada(made, projection_every=1, aligner_lr=2e-3)
     before = {name: value.clone() for name, value in method.own_modules()["aligner"].state_dict().items()}
     student_map = method.heads.P.weight.clone()
     total(method.terms(*batch_of(made))).backward()
@@ -132,9 +132,9 @@ def test_a_step_moves_the_aligner_and_each_map_at_the_rate_of_what_it_belongs_to
     assert not torch.equal(method.heads.P.weight, student_map)
     assert all(p.grad is None for module in method.own_modules().values() for p in module.parameters())
     rates = {name: item.param_groups[0]["lr"] for name, item in method.optimizers().items()}
-    assert rates == {"aligner": made.train.aligner_lr, "P_ts": made.train.aligner_lr, "P_s": made.learning_rate(0)}
+    assert rates == {"aligner": 2e-3, "P_ts": 2e-3, "P_s": made.learning_rate(0)}
     moved = (method.aligners[0].O.bias - before["0.O.bias"]).abs()  # Adam's first step is as long as its rate
-    torch.testing.assert_close(moved, torch.full_like(moved, made.train.aligner_lr), rtol=0.01, atol=0)
+    torch.testing.assert_close(moved, torch.full_like(moved, 2e-3), rtol=0.01, atol=0)
 
 
 def test_micro_batches_add_up_to_the_aligners_gradient_of_the_whole_batch() -> None:
@@ -164,7 +164,7 @@ def test_aligner_manifold_pulls_the_aligner_and_leaves_the_student_alone() -> No
 
 def test_pre_training_teaches_the_aligner_and_a_frozen_one_stays_as_drawn() -> None:
     made = setup()
-    trained, frozen = armada(made), armada(made, aligner="frozen")
+    trained, frozen = armada(made, aligner_epochs=40), armada(made, aligner="frozen", aligner_epochs=40)
     loss = trained.aligner_loss(trained.align(made.features), made.features, made.labels).item()
     drawn = frozen.aligners[0].F[0].weight.clone()
     trained.prepare()
@@ -217,8 +217,7 @@ def test_noise_is_on_what_the_aligner_reads_in_pre_training_in_joint_training_an
     """One worse vector of each example, wherever it is read: figures 10 to 12 speak of the inputs fed to the aligner."""
     made = setup()
     assert made.features is not None
-    made.train = Train(batch_size=8, aligner_epochs=2)
-    method = armada(made, noise=0.5)
+    method = armada(made, noise=0.5, aligner_epochs=2)
     seen = what_the_aligner_reads(method)
     method.prepare()
     first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
@@ -260,7 +259,7 @@ def test_noise_of_an_example_depends_on_neither_batch_nor_step_but_on_the_seed()
 def test_noise_that_is_redrawn_is_another_at_every_step_and_still_no_matter_of_the_batch() -> None:
     made = setup()
     made.features = torch.zeros(ROWS, WIDTH)
-    method = armada(made, noise=1.0, noise_redrawn=True)
+    method = armada(made, noise=1.0, noise_redrawn=True, aligner_epochs=3)
     seen = what_the_aligner_reads(method)
 
     def read(sizes: Sequence[int], step: int) -> torch.Tensor:
@@ -274,7 +273,7 @@ def test_noise_that_is_redrawn_is_another_at_every_step_and_still_no_matter_of_t
     assert torch.equal(read((2, 22), 0), first)
     assert not torch.isclose(read((ROWS,), 1), first).any()
     seen.clear()
-    made.train = Train(batch_size=ROWS, aligner_epochs=3)
+    made.train = Train(batch_size=ROWS)
     method.prepare()
     sums = {round(float(rows.sum()), 3) for rows in seen}
     assert len(sums) == 3, "every pass of the pre-training draws anew"

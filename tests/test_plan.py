@@ -25,8 +25,6 @@ TRAIN: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 16,
     "lr": 1e-4,
-    "aligner_lr": 1e-2,
-    "aligner_epochs": 1,
     "weight_decay": 0.1,
     "warmup": 0.2,
     "schedule": "cosine",
@@ -65,12 +63,8 @@ def test_every_setting_is_tried_here() -> None:
 
 @pytest.mark.parametrize("name", TRAIN)
 def test_a_training_setting_makes_another_trial_where_it_is_seen(recipe: Write, name: str) -> None:
-    """The aligner's settings only where there is one; how many prompts are answered side by side changes no answer."""
-    expected = {"undistilled", "armada"}
-    if name in ("aligner_lr", "aligner_epochs"):
-        expected = {"armada"}
-    elif name == "evaluation_batch":
-        expected = set()
+    """How many prompts are answered side by side changes no answer."""
+    expected = set() if name == "evaluation_batch" else {"undistilled", "armada"}
     plain = {"precision": "float32"}
     given = json.dumps(plain | {name: TRAIN[name]})
     assert changed(recipe, {"train": json.dumps(plain)}, {"train": given}) == expected
@@ -157,6 +151,62 @@ def test_options_may_say_by_their_values_whether_a_method_needs_a_teacher(recipe
         make_plan(bare, environment)
 
 
+@dataclasses.dataclass(frozen=True)
+class LeavesOpen:
+    """Options of a method: one that a task may suggest a value for, and one that has its own."""
+
+    rate: float | None = None
+    passes: int | None = 3
+
+
+def test_a_task_suggests_values_for_what_a_method_leaves_open(recipe: Write) -> None:
+    environment = Environment()
+    loaded = load_recipe(str(recipe(methods="[undistilled]")), catalog.current(), environment)
+    registered = loaded.tasks[0].registered
+    card = dataclasses.replace(registered.component, suggestions={"rate": 0.5, "passes": 9, "nobody's": 1})
+    task = dataclasses.replace(loaded.tasks[0], registered=dataclasses.replace(registered, component=card))
+
+    def plan(options: LeavesOpen, suggested: bool) -> Trial:
+        method = dataclasses.replace(loaded.methods[0], options=options)
+        changed = dataclasses.replace(loaded, tasks=(task if suggested else loaded.tasks[0],), methods=(method,))
+        (trial,) = make_plan(changed, environment).trials
+        return trial
+
+    taken = plan(LeavesOpen(), suggested=True)
+    assert taken.spec()["build"]["method"]["options"] == {"rate": 0.5, "passes": 3}
+    assert taken.method.title == "undistilled"
+    assert taken.id == plan(LeavesOpen(rate=0.5), suggested=False).id, "as if the recipe had written it"
+    assert plan(LeavesOpen(), suggested=False).spec()["build"]["method"]["options"]["rate"] is None
+    assert plan(LeavesOpen(rate=0.1), suggested=True).spec()["build"]["method"]["options"]["rate"] == 0.1
+
+
+def test_what_a_task_suggests_and_a_method_refuses_is_said_in_one_line(recipe: Write) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Strict:
+        rate: float | None = None
+
+        def __post_init__(self) -> None:
+            if self.rate is not None:
+                raise ValueError("no rate is right")
+
+    loaded = load_recipe(str(recipe(methods="[undistilled]")), catalog.current(), Environment())
+    registered = loaded.tasks[0].registered
+    card = dataclasses.replace(registered.component, suggestions={"rate": 0.5})
+    task = dataclasses.replace(loaded.tasks[0], registered=dataclasses.replace(registered, component=card))
+    method = dataclasses.replace(loaded.methods[0], options=Strict())
+    with pytest.raises(UserError, match=r"refuses what task 'files' suggests .*no rate is right"):
+        make_plan(dataclasses.replace(loaded, tasks=(task,), methods=(method,)), Environment())
+
+
+def test_the_task_that_a_student_is_trained_on_suggests_for_its_evaluations(recipe: Write) -> None:
+    """vicuna has no training split: dolly's card counts, and what is recorded of the evaluation is what was trained."""
+    path = recipe(student="llama-3.2-3b", tasks="[vicuna]", methods="[armada]", features="{}", train="{}")
+    plan = make_plan(load_recipe(str(path), catalog.current(), Environment()), Environment())
+    (trial,), (trained,) = plan.trials, plan.dependencies
+    assert trained.task.name == "dolly"
+    assert [item.spec()["build"]["method"]["options"]["aligner_lr"] for item in (trained, trial)] == [1e-3, 1e-3]
+
+
 def test_a_trial_is_not_made_by_another_version_of_a_plugin_than_its_id_names(recipe: Write) -> None:
     build = json.loads(json.dumps(planned(recipe())["armada"].spec()))["build"]["method"]
     assert restore("method", build)[0].name == "armada"
@@ -171,3 +221,25 @@ def test_a_trial_is_not_made_by_another_version_of_a_plugin_than_its_id_names(re
 )
 def test_a_requirement_is_reported_under_its_distributions_name(requirement: str) -> None:
     assert distribution_name(requirement) == "foo"
+
+
+@pytest.mark.parametrize(
+    ("lines", "place", "value"),
+    [
+        ({"train": "{aligner_lr: 1e-2}"}, "5:9: unknown key of train", "aligner_lr: 0.01"),
+        (
+            {"methods": "[{name: armada, train: {aligner_epochs: [1, 2]}}]"},
+            "4:34: unknown key of methods.0.train",
+            "aligner_epochs: [1, 2]",
+        ),
+    ],
+)
+def test_an_option_of_a_method_among_the_training_settings_is_told_where_it_belongs(
+    recipe: Write, lines: dict[str, str], place: str, value: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        planned(recipe(**lines))
+    option = value.partition(":")[0]
+    hint = f"It is an option of the method armada: write `{{name: armada, {value}}}`"
+    line = str(caught.value).splitlines()[0]
+    assert line.endswith(f":{place}: '{option}'. {hint}")

@@ -111,7 +111,7 @@ def test_a_file_that_is_no_recipe_is_one_line(problems_of, text, line):
         ("train: {epochs: }", "r.yaml:4:16: train.epochs must be a whole number. Write a value, or remove the key"),
         ("train: {epochs: [1, 2]}", "r.yaml:4:17: train.epochs must be a whole number: '[1, 2]'. Write a single value"),
         ("train: {warmup: 1}", "r.yaml:4:17: train.warmup must be at least 0 and below 1: '1'. The default is 0.1"),
-        ("train: {epoch: 1}", "r.yaml:4:9: unknown key of train: 'epoch'. Did you mean 'epochs' or 'aligner_epochs'?"),
+        ("train: {epoch: 1}", "r.yaml:4:9: unknown key of train: 'epoch'. Did you mean 'epochs'?"),
         (
             "train: {schedule: liner}",
             "r.yaml:4:19: train.schedule must be one of linear, constant, cosine: 'liner'. Did you mean 'linear'?",
@@ -282,7 +282,7 @@ def test_aliases_that_unfold_without_end_are_refused(problems_of):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("train.epoch=1", "--set train.epoch=1: unknown key of train: 'epoch'. Did you mean 'epochs' or 'aligner_epochs'?"),
+        ("train.epoch=1", "--set train.epoch=1: unknown key of train: 'epoch'. Did you mean 'epochs'?"),
         ("train.epochs=010", "--set train.epochs=010: a number with a leading zero: '010'. Write 10, or '010' in quotes"),
         ("train.epochs=-1", "--set train.epochs=-1: train.epochs must be at least 1: '-1'. The default is 10"),
         ("epochs=1", f"--set epochs=1: unknown key: 'epochs'. Known are {TOP_KEYS}"),

@@ -75,6 +75,7 @@ def describe_component(registered: Registered) -> dict[str, Any]:
         "install": card.install_command(),
         "reference": card.reference,
         "defaults": dict(card.defaults),
+        "suggestions": dict(card.suggestions),
         "options": options,
         "prompts": prompts_of(card),
         "example": example(registered.kind, registered.name, options),
@@ -130,13 +131,16 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
         f"{item['package']} ({'installed: ' + item['installed'] if item['installed'] else 'not installed'})"
         for item in record["packages"]
     )
-    defaults = ", ".join(f"{key}: {value}" for key, value in record["defaults"].items())
+    defaults, suggestions = (
+        ", ".join(f"{key}: {value}" for key, value in record[name].items()) for name in ("defaults", "suggestions")
+    )
     return [
         ("provides", ", ".join(record["provides"])),
         ("plugin", f"{record['plugin']} of {record['distribution']} {record['version']}"),
         ("needs", packages),
         ("install with", record["install"]),
         ("train defaults", defaults),
+        ("suggests", suggestions),
         ("reference", record["reference"]),
     ]
 

@@ -23,9 +23,7 @@ from armada_cli.training.loop import Loop, learning_rate
 from armada_cli.training.objective import task_loss
 from armada_cli.training.seeds import drawn_from, stream
 
-TRAIN = Train(
-    epochs=10, batch_size=8, lr=2e-2, aligner_epochs=1, weight_decay=0.0, warmup=0.0, max_length=8, precision="float32"
-)
+TRAIN = Train(epochs=10, batch_size=8, lr=2e-2, weight_decay=0.0, warmup=0.0, max_length=8, precision="float32")
 STEPS = 30
 STOP = 14
 """The step behind which a training is interrupted."""

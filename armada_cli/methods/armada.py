@@ -18,6 +18,9 @@ from armada_cli.training.optimizer import adamw
 from armada_cli.training.projection import StiefelOptimizer
 from armada_cli.training.seeds import drawn_from, stream
 
+USUAL_RATE = 3e-3
+"""Learning rate of the aligner where neither the recipe nor the task says one (appendix C, GLUE)."""
+
 
 class Armada(Method):
     """The aligner's loss is L_t = L_T(Y, o_ts) + gamma L_T(Y, o_aux_ts) (Eq. 1), the student's
@@ -58,8 +61,9 @@ class Armada(Method):
         self.hidden_states = options.pooling != "pooler"
         self.noise = InputNoise(options.noise, setup.features, setup.seed, options.noise_redrawn) if options.noise else None
 
+        self.rate = USUAL_RATE if options.aligner_lr is None else options.aligner_lr
         rest = [p for name, p in self.modules.named_parameters() if not name.endswith("P.weight")]
-        self.adam = adamw(rest, setup.train.aligner_lr, setup.train.weight_decay) if self.trained else None
+        self.adam = adamw(rest, self.rate, setup.train.weight_decay) if self.trained else None
         every = options.projection_every
         maps = [aligner.P for aligner in self.aligners]
         self.stiefel_ts = StiefelOptimizer(maps, every) if moving and self.trained else None
@@ -113,7 +117,7 @@ class Armada(Method):
         if not self.trained or features is None:
             return
         order = torch.Generator().manual_seed(stream(self.setup.seed, "order of the aligner's pre-training"))
-        for epoch in range(train.aligner_epochs):
+        for epoch in range(self.options.aligner_epochs):
             for rows in torch.randperm(len(features), generator=order).split(train.batch_size):
                 h_t = self._read(features[rows], rows, f"pre-training epoch {epoch}")
                 self.aligner_loss(self.align(h_t), h_t, self.setup.labels[rows]).backward()
@@ -141,7 +145,7 @@ class Armada(Method):
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         if self.stiefel_ts:
-            self.stiefel_ts.step(self.setup.train.aligner_lr)
+            self.stiefel_ts.step(self.rate)
 
     # ------------------------------------------------------------------------------------------------- the student
 

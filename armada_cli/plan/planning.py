@@ -39,9 +39,6 @@ scores or measures. A component's own changes raise the `revision` of its card.
 EVALUATION_SETTINGS = ("evaluation_batch", "evaluate", "select")
 """Training settings that say nothing of a training whose student is scored by other trials."""
 
-ALIGNER_SETTINGS = ("aligner_lr", "aligner_epochs")
-"""Training settings that a method without an aligner does not see, and whose values must not split its trials."""
-
 
 @dataclass(frozen=True)
 class FeatureJob:
@@ -123,6 +120,7 @@ class Plan:
     _depended: set[str] = field(default_factory=set, repr=False)
     _members: dict[int, tuple[Choice, tuple[Choice, ...]]] = field(default_factory=dict, repr=False)
     _identities: dict[tuple[int, bool, bool], tuple[Choice, dict[str, Any]]] = field(default_factory=dict, repr=False)
+    _settled: dict[tuple[int, str], tuple[Choice, Choice]] = field(default_factory=dict, repr=False)
 
     @property
     def everything(self) -> list[Trial]:
@@ -146,6 +144,31 @@ class Plan:
             members = read_members(teacher.options, teacher.place, folder, environment)
             self._members[id(teacher)] = (teacher, tuple(self.resize(member) for member in members))
         return self._members[id(teacher)][1]
+
+    def settle(self, method: Choice, task: Choice) -> Choice:
+        """The method with the task's suggestions for the options that it leaves open. One choice for equal values, since an
+        identity is computed once a choice.
+
+        Raises:
+            UserError: the method refuses what the task's card suggests.
+        """
+        suggested = task.registered.component.suggestions
+        names = [item.name for item in dataclasses.fields(method.options) if item.init]
+        taken = {key: suggested[key] for key in names if key in suggested and getattr(method.options, key) is None}
+        if not taken:
+            return method
+        key = (id(method), repr(taken))
+        if key not in self._settled:
+            try:
+                options = dataclasses.replace(method.options, **taken)
+            except Exception as error:
+                raise UserError(
+                    f"{method.place}: method {method.name!r} refuses what task {task.name!r} suggests ({taken}): "
+                    f"{' '.join(str(error).split())}",
+                    "Write the option in the recipe",
+                ) from error
+            self._settled[key] = (method, dataclasses.replace(method, options=options))
+        return self._settled[key][1]
 
     def identity(
         self, choice: Choice, environment: Environment, *, of_features: bool = False, training: bool = False
@@ -265,6 +288,7 @@ def _trial(
     if generates and not training:
         base = _trained_on(plan, task, environment)
         return _evaluation(plan, student, task, base, method, teacher, seed, environment)
+    method = plan.settle(method, task)
     job = None
     if teacher is not None:
         make = _ensemble_job if hasattr(teacher.options, "members") else _feature_job
@@ -286,9 +310,6 @@ def _trial(
         depends[role] = other.id
 
     seen = dict(train)
-    if teacher is None:
-        for name in ALIGNER_SETTINGS:
-            seen.pop(name, None)
     for name in EVALUATION_SETTINGS if generates else ("evaluation_batch",):
         seen.pop(name)
     identity = {
@@ -337,6 +358,7 @@ def _evaluation(
     recipe = plan.recipe
     limit = task.limit if task.limit is not None else recipe.limit
     trained = _trial(plan, student, base, method, teacher, seed, environment, training=True)
+    method = trained.method  # as the task it was trained on settled it
     _depend(plan, trained)
     if trained.train["select"] == "best":
         raise UserError(

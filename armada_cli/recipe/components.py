@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,22 @@ def read_components(node: Node | None, kind: str, label: str, context: Context) 
 
 
 def read_settings(
-    table: Table, options: type, label: str, problems: Problems, *, grid: bool, reserved: tuple[str, ...] = (), what: str = ""
+    table: Table,
+    options: type,
+    label: str,
+    problems: Problems,
+    *,
+    grid: bool,
+    reserved: tuple[str, ...] = (),
+    what: str = "",
+    elsewhere: Callable[[str, Node], str] = lambda key, node: "",
 ) -> list[list[Setting]] | None:
     """The written keys of `table`, checked against a dataclass: for each its values, more than one where it is a grid. None
-    when a problem makes the whole unusable (a missing or unknown key, a wrong value)."""
+    when a problem makes the whole unusable (a missing or unknown key, a wrong value).
+
+    Args:
+        elsewhere: what to do about a key that is unknown here and belongs in another place; empty where there is none.
+    """
     kinds = field_types(options)
     fields = {item.name: item for item in dataclasses.fields(options) if item.init}
     settings: list[list[Setting]] = []
@@ -98,7 +110,8 @@ def read_settings(
         if key in reserved:
             continue
         if key not in fields:
-            problems.add(entry.key, f"unknown {what or f'key of {label}'}", _unknown_key(key, entry.node, [*fields, *reserved]))
+            hint = elsewhere(key, entry.node) or _unknown_key(key, entry.node, [*fields, *reserved])
+            problems.add(entry.key, f"unknown {what or f'key of {label}'}", hint)
             sound = False
             continue
         if fields[key].metadata.get("secret"):
@@ -322,7 +335,26 @@ def _read_train(table: Table, kind: str, label: str, context: Context) -> list[l
         if not (isinstance(node, Scalar) and node.value is INVALID):
             context.problems.add(node.place, f"{label}.train must be a mapping", "For example `train: {lr: 1e-4}`")
         return None
-    return read_settings(node, Train, f"{label}.train", context.problems, grid=True)
+    return read_settings(
+        node, Train, f"{label}.train", context.problems, grid=True, elsewhere=option_of_methods(context.catalog)
+    )
+
+
+def option_of_methods(catalog: Catalog) -> Callable[[str, Node], str]:
+    """Says of a key that is no training setting whether it is an option of a method."""
+
+    def hint(key: str, node: Node) -> str:
+        names = [
+            registered.name
+            for registered in catalog.components("method")
+            if key in {item.name for item in dataclasses.fields(registered.component.options)}
+        ]
+        if not names:
+            return ""
+        entry = f"{{name: {names[0]}, {key}: {literal(plain(node))}}}"
+        return f"It is an option of the method {' or '.join(names)}: write `{entry}`"
+
+    return hint
 
 
 def read_limit(node: Node | None, label: str, problems: Problems) -> dict[str, int] | None:

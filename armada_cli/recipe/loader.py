@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import Environment
-from armada_cli.recipe.components import Context, check_combinations, read_components, read_limit, read_settings
+from armada_cli.recipe.components import (
+    Context,
+    check_combinations,
+    option_of_methods,
+    read_components,
+    read_limit,
+    read_settings,
+)
 from armada_cli.recipe.document import INVALID, Items, Node, Scalar, Table
 from armada_cli.recipe.inherit import apply_overrides, read_file
 from armada_cli.recipe.model import Features, Recipe, Train
@@ -47,7 +54,7 @@ def load_recipe(path_or_name: str, catalog: Catalog, environment: Environment, o
         raise AssertionError("a file without a tree has a problem")
     root = apply_overrides(root, overrides, problems)
     _check_keys(root, problems)
-    train = _read_plain(root.get("train"), Train, "train", problems)
+    train = _read_plain(root.get("train"), Train, "train", problems, option_of_methods(catalog))
     features = _read_plain(root.get("features"), Features, "features", problems)
     seeds = _read_seeds(root.get("seeds"), problems)
     limit = read_limit(root.get("limit"), "limit", problems) or {}
@@ -115,7 +122,13 @@ def _is_suspected(key: str, problems: Problems) -> bool:
     return any(problem.message == "unknown key" and f"'{key}'" in problem.suggestion for problem in problems.found)
 
 
-def _read_plain(node: Node | None, options: type, label: str, problems: Problems) -> dict[str, Any]:
+def _read_plain(
+    node: Node | None,
+    options: type,
+    label: str,
+    problems: Problems,
+    elsewhere: Callable[[str, Node], str] = lambda key, node: "",
+) -> dict[str, Any]:
     """A mapping without grids, checked against a dataclass: the keys that were written."""
     if node is None or (isinstance(node, Scalar) and node.value is INVALID):
         return {}
@@ -123,7 +136,7 @@ def _read_plain(node: Node | None, options: type, label: str, problems: Problems
         known = ", ".join(item.name for item in dataclasses.fields(options))
         problems.add(node.place, f"{label} must be a mapping", f"Its keys are {known}")
         return {}
-    settings = read_settings(node, options, label, problems, grid=False)
+    settings = read_settings(node, options, label, problems, grid=False, elsewhere=elsewhere)
     return {values[0].key: values[0].value for values in settings or []}
 
 

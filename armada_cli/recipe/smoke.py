@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROWS = {"train": 12, "validation": 4}
 """Rows of a split in a smoke run."""
 
-TRAIN = {"epochs": 1, "aligner_epochs": 1, "batch_size": 4, "accumulation": 1, "log_every": 1}
+TRAIN = {"epochs": 1, "batch_size": 4, "accumulation": 1, "log_every": 1}
 """Training settings of a smoke run, whatever the recipe says."""
 
 WIDTH = 32

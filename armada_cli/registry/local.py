@@ -5,7 +5,8 @@
 A recipe is data, and may come from anybody; such a file is code that runs with all of its user's rights. So nothing of it is
 executed unless the command line says ``--allow-local-code`` (`Environment.local_code`), in worker processes neither: a spec
 names the file, the permission is the run's. What is beside ``file`` and ``class`` are options, declared by a frozen dataclass
-``Options`` inside the class. The class may say what a card would: ``provides``, ``requires``, ``defaults``.
+``Options`` inside the class. The class may say what a card would: ``provides``, ``requires``, ``defaults``,
+``suggestions``.
 
 The content of the file is part of the identity, and nothing is put on the import path: a file that imports its neighbours
 fails, since what they contain would not be known.
@@ -226,7 +227,7 @@ def _register(kind: str, path: Path, found: type, module: types.ModuleType, dige
     if taken := sorted({item.name for item in dataclasses.fields(options)} & TAKEN):
         raise UserError(f"{place} has an option {taken[0]!r}, which means something else in a recipe", "Give it another name")
     usual = {"task": {getattr(found, "kind", "classification")}, "loss": {"manifold"}}.get(kind, set())
-    own = {key: getattr(found, key) for key in ("requires", "defaults") if key in vars(found)}
+    own = {key: getattr(found, key) for key in ("requires", "defaults", "suggestions") if key in vars(found)}
     try:
         component = LocalComponent(
             name=_hyphened(found.__name__),

@@ -18,7 +18,8 @@ def _card(name: str, summary: str, options: type[HubOptions], reference: str) ->
         options,
         provides={"classification" if options.bounds is None else "regression"},
         # The paper's appendix C.
-        defaults={"epochs": 10, "batch_size": 32, "aligner_lr": 3e-3, "max_length": 128},
+        defaults={"epochs": 10, "batch_size": 32, "max_length": 128},
+        suggestions={"aligner_lr": 3e-3},
         light=True,
         reference=reference,
     )

@@ -14,7 +14,8 @@ def _card(name: str, summary: str, options: type[InstructionOptions]) -> Compone
         options,
         provides={"generation"},
         # Epochs and batch of the paper's appendix C; 512 tokens as in MiniLLM.
-        defaults={"epochs": 3, "batch_size": 4, "max_length": 512, "evaluate": "end", "aligner_lr": 1e-3},
+        defaults={"epochs": 3, "batch_size": 4, "max_length": 512, "evaluate": "end"},
+        suggestions={"aligner_lr": 1e-3},
         light=True,
         reference="Paper, Tables 11 and 12; Gu et al. 2024, MiniLLM",
     )

@@ -26,7 +26,8 @@ def _card(name: str, summary: str, options: type[ReasoningOptions]) -> Component
         options,
         provides={"generation"},
         # The paper's appendix C; the aligner's rate of its SuperGLUE tasks.
-        defaults={"epochs": 3, "batch_size": 4, "max_length": 256, "evaluate": "end", "aligner_lr": 1e-3},
+        defaults={"epochs": 3, "batch_size": 4, "max_length": 256, "evaluate": "end"},
+        suggestions={"aligner_lr": 1e-3},
         light=True,
         reference="Paper, Table 4; Hu et al. 2023, LLM-Adapters",
     )

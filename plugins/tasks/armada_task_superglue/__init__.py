@@ -15,7 +15,8 @@ def _card(name: str, summary: str, target: str, options: type[HubOptions], kind:
         options,
         provides={kind},
         # The paper's appendix C.
-        defaults={"epochs": 10, "batch_size": 8, "aligner_lr": 1e-3, "max_length": 128},
+        defaults={"epochs": 10, "batch_size": 8, "max_length": 128},
+        suggestions={"aligner_lr": 1e-3},
         light=True,
         reference="Paper, Tables 2 and 5",
     )
