@@ -192,7 +192,7 @@ def test_the_armada_rows_of_tables_7_and_8_take_the_best_loss_of_each_task() -> 
 
 
 def test_rows_spread_over_tables_become_one_row() -> None:
-    rows = rows_for("bert-base", ["CoLA", "QQP"], "stable-diffusion")
+    rows = rows_for("bert-base", ["CoLA", "QQP"], ["stable-diffusion"])
     assert [(row.source, row.label, dict(row.values)) for row in rows][:2] == [
         ("paper, Tables 2, 3 and 5", "undistilled", {"CoLA": 60.9, "QQP": 83.2}),
         ("paper, Tables 2 and 3", "ARMADA, cosine", {"CoLA": 61.6, "QQP": 89.5}),
@@ -200,17 +200,17 @@ def test_rows_spread_over_tables_become_one_row() -> None:
 
 
 def test_a_teacher_of_the_paper_chooses_its_own_rows() -> None:
-    assert {row.teacher for row in rows_for("opt-1.3b", ["RTE"], "midjourney")} == {None, "Midjourney"}
-    assert {row.teacher for row in rows_for("opt-1.3b", ["RTE"], "stable-diffusion")} == {None, "Stable Diffusion"}
+    assert {row.teacher for row in rows_for("opt-1.3b", ["RTE"], ["midjourney"])} == {None, "Midjourney"}
+    assert {row.teacher for row in rows_for("opt-1.3b", ["RTE"], ["stable-diffusion"])} == {None, "Stable Diffusion"}
     assert {row.teacher for row in rows_for("opt-1.3b", ["RTE"])} == {None, "Stable Diffusion", "Midjourney"}
 
 
 def test_a_teacher_unknown_to_the_paper_leaves_all_rows() -> None:
-    assert rows_for("bert-6l", ["CoLA"], "speech-offline") == rows_for("bert-6l", ["CoLA"])
+    assert rows_for("bert-6l", ["CoLA"], ["speech-offline"]) == rows_for("bert-6l", ["CoLA"])
 
 
 def test_a_modality_stands_for_its_teacher() -> None:
-    rows = rows_for("llama-3.1-8b", ["Vicuna"], "speecht5")
+    rows = rows_for("llama-3.1-8b", ["Vicuna"], ["speecht5"])
     assert [(row.label, row.values["Vicuna"]) for row in rows if row.teacher] == [
         ("ARMADA, cosine", 19.96),
         ("ARMADA, euclid", 19.51),

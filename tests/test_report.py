@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -375,6 +377,25 @@ def test_show_prints_at_the_given_width(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == report(folder, "txt", 80)
     show(folder, None, "md")
     assert capsys.readouterr().out == report(folder, "md")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_the_same_words_with_the_best_mean_in_bold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = published_run(tmp_path)
+    with contextlib.redirect_stdout(Terminal()) as terminal:
+        show(folder, 100)
+    shown = terminal.getvalue()
+    assert "\x1b[1m89.0 ± 1.4 (90.0)\x1b[0m" in shown
+    assert "\x1b[1m87.8 ± 1.1 (88.5)" not in shown
+    words = [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()]
+    assert words == report(folder, "txt", 100).splitlines()
 
 
 def test_the_csv_holds_every_cell_and_the_papers(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_a_task_whose_second_metric_the_paper_does_not_print_has_one_column(tmp_
 
 def test_published_values_of_two_metrics_are_told_apart() -> None:
     wanted = [("MM-IMDb", "micro_f1"), ("MM-IMDb", "macro_f1")]
-    (first, *_) = published.rows_for("bert-base", wanted, "resnet-posters")
+    (first, *_) = published.rows_for("bert-base", wanted, ["resnet-posters"])
     assert first.values == {"MM-IMDb": 64.9, "MM-IMDb macro_f1": 48.1}
     assert published.metrics_beside("MM-IMDb", "micro_f1") == ("macro_f1",)
     assert published.metrics_beside("CoLA", "mcc") == ()

@@ -83,10 +83,10 @@ def find_run(run: str, root: Path) -> Path:
 def run_folders(root: Path) -> list[Path]:
     """The run folders under `root`, newest first."""
     try:
-        found = [(_last_written(path.parent), path.parent) for path in root.glob("*/run.json")]
+        dated = [(_last_written(path.parent), path.parent) for path in root.glob("*/run.json")]
     except OSError:
         return []
-    return [folder for _, folder in sorted(found, key=lambda item: (-item[0], item[1].name))]
+    return [folder for _, folder in sorted(dated, key=lambda item: (-item[0], item[1].name))]
 
 
 def _last_written(folder: Path) -> float:

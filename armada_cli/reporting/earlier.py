@@ -15,24 +15,23 @@ _FITS = {
 
 def translate_entry(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """A trial of ``run.json``: `components` in the place of `manifold`, and no `control` among the method's options."""
-    found = dict(entry)
-    loss = found.pop("manifold", None)
-    if "components" not in found and loss:
-        found["components"] = {"manifold": loss.get("name") if isinstance(loss, dict) else loss}
-    options = found.get("options")
-    if isinstance(options, dict):
-        found["options"] = {key: value for key, value in options.items() if key != "control" or "control" not in found}
-    return found
+    manifold, options = entry.get("manifold"), entry.get("options")
+    translated = {key: value for key, value in entry.items() if key != "manifold"}
+    if manifold:
+        name = manifold.get("name") if isinstance(manifold, dict) else manifold
+        translated.setdefault("components", {"manifold": name})
+    if isinstance(options, dict) and "control" in entry:
+        translated["options"] = {key: value for key, value in options.items() if key != "control"}
+    return translated
 
 
 def translate_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
     """A ``result.json``: `fits` by role in the place of four keys, and parameters of a method's own models by role."""
-    found = dict(result)
-    fits = {role: scores for key, role in _FITS.items() if (scores := found.pop(key, None))}
-    found.setdefault("fits", fits)
-    parameters = found.get("parameters")
+    translated = {key: value for key, value in result.items() if key not in _FITS}
+    translated.setdefault("fits", {role: result[key] for key, role in _FITS.items() if result.get(key)})
+    parameters = result.get("parameters")
     if isinstance(parameters, dict) and "own" not in parameters:
-        own = {"aligner": parameters["aligner"]} if parameters.get("aligner") else {}
-        kept = {key: parameters[key] for key in ("student", "trained") if key in parameters}
-        found["parameters"] = {**kept, "heads": parameters.get("extra", 0), "own": own}
-    return found
+        own = {"aligner": parameters.get("aligner")}
+        kept = {key: count for key, count in parameters.items() if key not in ("extra", "aligner")}
+        translated["parameters"] = {**kept, "heads": parameters.get("extra", 0), "own": own}
+    return translated

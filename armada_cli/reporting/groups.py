@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from armada_cli.direction import lower_is_better
@@ -138,21 +139,21 @@ def make_groups(run: Run) -> list[Group]:
 
 def _make_group(trials: Sequence[TrialRecord]) -> Group:
     columns: dict[str, TaskColumn] = {}
-    arms: dict[tuple[str, str | None, str | None, int], Arm] = {}
+    arms: dict[tuple[str, str | None, str | None], Arm] = {}
     for trial, title in _with_metrics_beside(trials):
         rows = {key: value for key, value in trial.rows.items() if isinstance(value, int)}
         columns.setdefault(trial.task, TaskColumn(trial.task, trial.metric, trial.published, rows, title, bool(title)))
-        number = 1
-        # Two arms of one title (say, with other training settings) must not overwrite each other's seeds.
-        while (held := arms.get((trial.method, trial.teacher, trial.control, number))) and trial.seed in held.trials.get(
-            trial.task, {}
-        ):
-            number += 1
-        label = trial.method if number == 1 else f"{trial.method} #{number}"
-        arm = arms.setdefault((trial.method, trial.teacher, trial.control, number), Arm(label, trial))
-        arm.trials.setdefault(trial.task, {})[trial.seed] = trial
+        for number in itertools.count(1):
+            label = trial.method if number == 1 else f"{trial.method} #{number}"
+            arm = arms.setdefault((label, trial.teacher, trial.control), Arm(label, trial))
+            # Two arms of one title (say, with other training settings) must not overwrite each other's seeds.
+            if arm.trials.setdefault(trial.task, {}).setdefault(trial.seed, trial) is trial:
+                break
+    controls: dict[str, set[str | None]] = {}
     for arm in arms.values():
-        if arm.first.control and any(arm.label == other.label and not other.first.control for other in arms.values()):
+        controls.setdefault(arm.label, set()).add(arm.first.control)
+    for arm in arms.values():
+        if arm.first.control and len(controls[arm.label]) > 1:
             arm.label += f" control={arm.first.control}"
     teachers = list(dict.fromkeys([None, *(arm.first.teacher for arm in arms.values())]))
     ordered = sorted(arms.values(), key=lambda arm: (teachers.index(arm.first.teacher), arm.first.method_name != UNDISTILLED))
@@ -164,7 +165,11 @@ def _make_group(trials: Sequence[TrialRecord]) -> Group:
         columns=list(columns.values()),
         arms=ordered,
         baseline=next((arm for arm in ordered if arm.first.method_name == UNDISTILLED), None),
-        published=_choose_published(first.student_name, columns.values(), ordered),
+        published=published.rows_for(
+            first.student_name,
+            [(column.published, column.metric) for column in columns.values() if column.published],
+            [arm.first.teacher_name for arm in ordered if arm.first.teacher_name],
+        ),
     )
     if group.baseline is not None:
         pairs = [(arm, group.baseline) for arm in ordered if arm is not group.baseline]
@@ -183,17 +188,6 @@ def _with_metrics_beside(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialR
             if (trial.task, metric) in measured:
                 key = f"{trial.task}, {published.metric_title(metric)}"
                 yield dataclasses.replace(trial, task=key, metric=metric, score=trial.scores.get(metric)), trial.task
-
-
-def _choose_published(student: str, columns: Iterable[TaskColumn], arms: Sequence[Arm]) -> list[published.PublishedRow]:
-    wanted = [(column.published, column.metric) for column in columns if column.published]
-    names: list[str | None] = [name for arm in arms if (name := arm.first.teacher_name)]
-    rows: dict[tuple[str, str, str | None], published.PublishedRow] = {}
-    # Where some of the teachers are the paper's, rows of teachers that did not run would only be in the way.
-    for name in [name for name in names if name and published.has_teacher(name)] or names or [None]:
-        for row in published.rows_for(student, wanted, name):
-            rows.setdefault((row.source, row.label, row.teacher), row)
-    return list(rows.values())
 
 
 def _compare(group: Group, pairs: Sequence[tuple[Arm, Arm]]) -> list[Comparison]:

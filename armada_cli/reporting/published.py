@@ -163,7 +163,7 @@ def tables() -> list[PrintedTable]:
 def rows_for(
     student_name: str,
     columns: Iterable[str | tuple[str, str]],
-    teacher: str | None = None,
+    teachers: Iterable[str] = (),
     *,
     kind: str = "students",
 ) -> list[PublishedRow]:
@@ -174,8 +174,8 @@ def rows_for(
         columns: the tasks' published names (``CoLA``), or pairs (name, metric) where a task was scored by a metric of its
             own choice: a number of another metric is not comparable and is left out. A name that is asked for with several
             metrics (MM-IMDb) has its further values under ``name metric``.
-        teacher: our name of a teacher. Where it is one of the paper's, ARMADA rows of the paper's other teachers are left
-            out; undistilled rows and baselines stay.
+        teachers: our names of teachers. Where some are the paper's, ARMADA rows of the paper's other teachers are left out;
+            undistilled rows and baselines stay.
         kind: see `PrintedTable.kind`.
 
     Rows that the paper repeats or spreads over tables (the undistilled student, GLUE-small and GLUE-large) become one row.
@@ -183,11 +183,11 @@ def rows_for(
     wanted = [(column, None) if isinstance(column, str) else column for column in columns]
     names = [name for name, _ in wanted]
     keys = [name if names.index(name) == place else f"{name} {metric}" for place, (name, metric) in enumerate(wanted)]
-    chosen = _printed(teacher)
+    chosen = {name for teacher in teachers if (name := _printed(teacher))}
     merged: dict[tuple[str, ...], list[PublishedRow]] = {}
     for printed in tables():
         for row in printed.rows:
-            foreign = chosen and row.method == "armada" and not _same_teacher(row.teacher, chosen)
+            foreign = chosen and row.method == "armada" and not any(_same_teacher(row.teacher, name) for name in chosen)
             if printed.kind != kind or row.student != student_name or foreign:
                 continue
             places = {key: _place(printed.columns, *pair) for key, pair in zip(keys, wanted, strict=True)}
@@ -219,19 +219,14 @@ def rows_for(
     return [dataclasses.replace(row, source=source(row.tables)) for rows in merged.values() for row in rows]
 
 
-def has_teacher(name: str) -> bool:
-    """Whether a teacher, by our name, is one of the paper's."""
-    return _printed(name) is not None
-
-
 def metrics_beside(name: str, metric: str) -> tuple[str, ...]:
     """The other metrics that a table prints for the same task: macro F1 beside MM-IMDb's micro F1."""
-    found: dict[str, None] = {}
+    others: dict[str, None] = {}
     for printed in tables():
         metrics = [column.metric for column in printed.columns if column.name == name]
         if metric_name(metric) in map(metric_name, metrics):
-            found |= dict.fromkeys(other for other in metrics if metric_name(other) != metric_name(metric))
-    return tuple(found)
+            others |= dict.fromkeys(other for other in metrics if metric_name(other) != metric_name(metric))
+    return tuple(others)
 
 
 def source(numbers: Iterable[int]) -> str:
@@ -268,10 +263,8 @@ def _label(row: PrintedRow) -> str:
     return f"ARMADA, {row.manifold}" if row.method == "armada" else row.method
 
 
-def _printed(teacher: str | None) -> str | None:
+def _printed(teacher: str) -> str | None:
     """A teacher's name as the paper prints it; None for another one."""
-    if not teacher:
-        return None
     printed = _TEACHERS.get(_plain(teacher), teacher)
     return printed if any(row.teacher == printed for each in tables() for row in each.rows if row.method == "armada") else None
 

@@ -72,7 +72,8 @@ def _table_blocks(table: ReportTable, width: int) -> Iterator[RenderableType]:
     for number, part in enumerate(parts, 1):
         yield _fill(table.title + (f" ({number} of {len(parts)})" if len(parts) > 1 else ""), width, "bold")
         yield from _part_blocks(table, part, [max(least, min(longest, room)), *(widths[place] for place in part)], leads)
-        yield from [""] * (number < len(parts))
+        if number < len(parts):
+            yield ""
 
 
 def _split(widths: Sequence[int], room: int) -> list[range]:
@@ -127,7 +128,8 @@ def _lead(cell: Cell) -> int:
 def _pad(cell: Cell, lead: int) -> list[str]:
     """The cell's lines, a number moved to the right so that its decimal point stands in line with the others'."""
     first, *rest = cell.lines
-    return [" " * (lead - _lead(cell)) * bool(_lead(cell)) + first, *rest]
+    own = _lead(cell)
+    return [first.rjust(len(first) + lead - own) if own else first, *rest]
 
 
 def _style(cell: Cell, lead: int) -> Text:
