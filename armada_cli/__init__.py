@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         option,
     )
     from armada_cli.errors import MissingPackage, TrialFailed, UserError
+    from armada_cli.registry.choosing import choose
     from armada_cli.registry.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -64,13 +65,20 @@ __all__ = [
     "Unanswered",
     "UserError",
     "__version__",
+    "choose",
     "content_fingerprint",
     "hookimpl",
     "limited_rows",
     "option",
 ]
 
-_ELSEWHERE = {"MissingPackage": "errors", "TrialFailed": "errors", "UserError": "errors", "hookimpl": "registry.hookspecs"}
+_ELSEWHERE = {
+    "MissingPackage": "errors",
+    "TrialFailed": "errors",
+    "UserError": "errors",
+    "choose": "registry.choosing",
+    "hookimpl": "registry.hookspecs",
+}
 """The modules of the names that are not in `contracts`."""
 
 

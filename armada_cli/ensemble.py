@@ -6,60 +6,40 @@ alone, and h_t is the members' reduced features side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, option
+from armada_cli.contracts import Choice, Component, Environment, Teacher, TeacherInput, option
 from armada_cli.errors import UserError
-from armada_cli.registry import catalog, local
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from armada_cli.recipe.model import Choice
-
 
 @dataclass(frozen=True)
 class EnsembleOptions:
-    teachers: tuple[Any, ...] = option(help="The members: a list of teachers, each a name or a mapping with its options")
+    teachers: tuple[Choice, ...] = option(
+        help="The members: a list of teachers, each a name or a mapping with its options", component="teacher"
+    )
     combine: str = option(
         "concatenate",
         "concatenate: one aligner reads all members' features; aligners: one each, and their losses are averaged",
         choices=("concatenate", "aligners"),
     )
 
-    def members(self) -> list[Any]:
-        """The members as a recipe would name them."""
-        return list(self.teachers)
+    def members(self) -> tuple[Choice, ...]:
+        return self.teachers
+
+    @property
+    def apart(self) -> bool:
+        return self.combine == "aligners"
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        if len(self.members()) < 2:
+        if len(self.teachers) < 2:
             yield "teachers must be a list of two or more"
-        for member in self.members():
-            if local.is_local(member):
-                continue  # read as strictly as the recipe's own teacher when the features are planned
-            name = member.get("name") if isinstance(member, Mapping) else member
-            if name == "ensemble":
-                yield "an ensemble cannot be a member of another"
-            elif complaint := catalog.current().complaint("teacher", name):
-                yield complaint
-
-
-def read_members(options: EnsembleOptions, place: str, folder: Path, environment: Environment) -> tuple[Choice, ...]:
-    """The members as checked choices.
-
-    Raises:
-        RecipeErrors: every problem with one of them.
-    """
-    from armada_cli.recipe.nested import read_nested
-
-    found = catalog.current()
-    return tuple(
-        read_nested(value, "teacher", f"ensemble.{number}", place, folder, found, environment)
-        for number, value in enumerate(options.members())
-    )
+        if any(hasattr(member.options, "members") for member in self.teachers):
+            yield "an ensemble cannot be a member of another"
 
 
 class Ensemble(Teacher):
@@ -68,8 +48,9 @@ class Ensemble(Teacher):
 
     def __init__(self, options: EnsembleOptions, environment: Environment) -> None:
         super().__init__(options, environment)
-        choices = read_members(options, "ensemble", Path(), environment)
-        self.teachers: list[Teacher] = [item.registered.component.load()(item.options, environment) for item in choices]
+        self.teachers: list[Teacher] = [
+            member.registered.component.load()(member.options, environment) for member in options.members()
+        ]
 
     def represent(self, inputs: Sequence[TeacherInput]) -> np.ndarray:
         import numpy as np

@@ -12,6 +12,7 @@ from running import armada, by_method, train
 from armada_cli import Environment
 from armada_cli.ensemble import EnsembleOptions
 from armada_cli.registry.catalog import current
+from armada_cli.registry.choosing import as_choice
 
 
 @pytest.fixture
@@ -79,10 +80,13 @@ def test_both_ways_of_combining_are_different_trials(recipe: Callable[..., Path]
 @pytest.mark.parametrize(
     ("teachers", "says"),
     [
-        ("[precomputed]", "teachers must be a list of two or more"),
-        ("precomputed", "Write a list: [precomputed]"),
-        ("[precomputed, spech-offline]", "unknown teacher 'spech-offline'"),
-        ("[ensemble, speech-offline]", "an ensemble cannot be a member of another"),
+        ("[speech-offline]", "teachers must be a list of two or more"),
+        ("speech-offline", "teachers must be a list of teachers"),
+        ("[speech-offline, spech-offline]", "unknown teacher: 'spech-offline'"),
+        (
+            "[{name: ensemble, teachers: [speech-offline, pictures-offline]}, speech-offline]",
+            "an ensemble cannot be a member of another",
+        ),
     ],
 )
 def test_a_wrong_member_is_named(recipe: Callable[..., Path], teachers: str, says: str) -> None:
@@ -94,7 +98,7 @@ def test_a_wrong_member_is_named(recipe: Callable[..., Path], teachers: str, say
 def test_outside_of_a_recipe_an_ensemble_puts_vectors_side_by_side(pair: str, vectors: Path, tmp_path: Path) -> None:
     import yaml
 
-    options = EnsembleOptions(yaml.safe_load(pair))
+    options = EnsembleOptions(as_choice("teacher", yaml.safe_load(pair)))
     teacher = current().find("teacher", "ensemble").component.load()(options, Environment())
     texts = vectors.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     first, second = np.load(vectors), np.load(tmp_path / "other.npy")

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from armada_cli import Batch, Problem, Setup, StudentOutput, Term
-from armada_cli.losses import CosineOptions, DistanceOptions
-from armada_cli.losses.cosine import Cosine
+from armada_cli.losses import DistanceOptions
 from armada_cli.losses.euclid import Euclid
 from armada_cli.methods import ArmadaOptions, KDOptions, ParameterMatchedOptions
 from armada_cli.methods.armada import Armada
@@ -38,20 +37,12 @@ def setup(kind: str = "classification", seed: int = 0, logits: torch.Tensor | No
         labels=labels,
         seed=seed,
         train=Train(batch_size=8),
-        losses=lambda choice: (
-            Cosine(CosineOptions(**_options(choice)))
-            if choice["name"] == "cosine"
-            else Euclid(DistanceOptions(**_options(choice)))
-        ),
+        losses=lambda choice: choice.registered.component.load()(choice.options),
         stream=lambda name: stream(seed, name),
         student_outputs=lambda role: logits if logits is not None else torch.zeros(ROWS, CLASSES),
         steps=10,
         learning_rate=lambda step: 1e-2,
     )
-
-
-def _options(choice: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in choice.items() if key != "name"}
 
 
 def batch_of(made: Setup, n: int = 8) -> tuple[Batch, StudentOutput]:

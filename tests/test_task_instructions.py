@@ -10,7 +10,7 @@ from typing import Any
 import armada_task_instructions
 import pytest
 
-from armada_cli import Environment, UserError
+from armada_cli import Environment, UserError, choose
 from armada_cli.evaluation import metrics
 
 CARDS = {card.name: card for card in armada_task_instructions.armada_tasks()}
@@ -128,14 +128,14 @@ def test_another_split_can_be_evaluated(tmp_path):
 def test_an_evaluation_set_is_trained_on_dolly_and_has_no_training_rows(tmp_path):
     assert {name: card.options().trained_on() for name, card in CARDS.items()} == {
         "dolly": None,
-        **dict.fromkeys(("self-inst", "vicuna", "sni", "uni"), "dolly"),
+        **dict.fromkeys(("self-inst", "vicuna", "sni", "uni"), choose("task", "dolly")),
     }
     task = make("vicuna", lay(tmp_path, "vicuna", "test", SOUP))
     with pytest.raises(ValueError, match="learns dolly"):
         task.split("train")
     assert set(task.options.identity(task.environment)["data"]) == {"validation"}
     lay(tmp_path, "dolly", "train", SOUP)
-    assert CARDS["vicuna"].options(path=str(tmp_path)).trained_on() == {"name": "dolly", "path": str(tmp_path)}
+    assert CARDS["vicuna"].options(path=str(tmp_path)).trained_on() == choose("task", "dolly", path=str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import running
 from armada_task_reasoning import answers, forms
 
-from armada_cli import Environment, TrialFailed, UserError
+from armada_cli import Environment, TrialFailed, UserError, choose
 from armada_cli.evaluation import metrics
 
 CARDS = {card.name: card for card in armada_task_reasoning.armada_tasks()}
@@ -280,8 +280,8 @@ def test_training_questions_that_are_also_evaluated_are_named(tmp_path):
 def test_an_evaluation_set_names_what_its_student_learns_and_has_no_training_rows(tmp_path):
     assert {name: CARDS[name].options().trained_on() for name in CARDS} == {
         **dict.fromkeys(TRAINING),
-        **dict.fromkeys(("hellaswag", "winogrande", "arc-easy", "arc-challenge", "openbookqa"), "commonsense"),
-        **dict.fromkeys(("multiarith", "singleeq", "aqua"), "math"),
+        **dict.fromkeys(("hellaswag", "winogrande", "arc-easy", "arc-challenge", "openbookqa"), choose("task", "commonsense")),
+        **dict.fromkeys(("multiarith", "singleeq", "aqua"), choose("task", "math")),
     }
     with pytest.raises(ValueError, match="its student learns math"):
         make("multiarith", lay(tmp_path, "llm-adapters/MultiArith", "test", KITES)).split("train")
@@ -289,9 +289,9 @@ def test_an_evaluation_set_names_what_its_student_learns_and_has_no_training_row
 
 def test_a_mirror_of_its_own_is_handed_on_where_it_has_the_training_rows(tmp_path):
     lay(tmp_path, "llm-adapters/MultiArith", "test", KITES)
-    assert CARDS["multiarith"].options(path=str(tmp_path)).trained_on() == "math"
+    assert CARDS["multiarith"].options(path=str(tmp_path)).trained_on() == choose("task", "math")
     lay(tmp_path, "llm-adapters/math", "train", KITES)
-    assert CARDS["multiarith"].options(path=str(tmp_path)).trained_on() == {"name": "math", "path": str(tmp_path)}
+    assert CARDS["multiarith"].options(path=str(tmp_path)).trained_on() == choose("task", "math", path=str(tmp_path))
 
 
 # ------------------------------------------------------------------------------------------------------- original rows

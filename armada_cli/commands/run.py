@@ -59,7 +59,8 @@ def command(
 def _run(
     recipe: str, overrides: tuple[str, ...], workers: int | None, smoke: bool, environment: Environment, launch: Launch
 ) -> int:
-    from armada_cli.plan.planning import device_kind, make_plan
+    from armada_cli.plan.hardware import device_kind
+    from armada_cli.plan.planning import make_plan
     from armada_cli.recipe import load_recipe
     from armada_cli.registry import catalog
 

@@ -15,9 +15,10 @@ from armada_cli.conformance.report import Report
 from armada_cli.conformance.subject import Subject
 from armada_cli.contracts import KINDS, Component, Environment
 from armada_cli.errors import UserError
-from armada_cli.recipe.nested import read_nested
+from armada_cli.recipe.single import read_choice
 from armada_cli.recipe.values import is_required
 from armada_cli.registry import catalog
+from armada_cli.registry.choosing import make_options
 from armada_cli.registry.registered import Registered, did_you_mean
 
 MODULES = {"teacher": "teachers", "student": "students", "task": "tasks", "loss": "losses", "method": "methods"}
@@ -90,14 +91,12 @@ def chosen_options(
         raise _lacks(kind, card, lacking)
     if not lacking and isinstance(component, Registered) and kind in ("teacher", "student", "task", "method"):
         name = f"{component.distribution}:{component.name}"
-        options = read_nested(
-            {"name": name, **given}, kind, kind, "options", Path.cwd(), catalog.current(), environment
-        ).options
+        options = read_choice({"name": name, **given}, kind, environment).options
     else:
         hints = typing.get_type_hints(card.options)
         unset = {name: UNSET.get(hints[name]) for name in lacking}
         try:
-            options = card.options(**given, **unset)
+            options = make_options(card.options, {**given, **unset}, f"{kind} {card.name!r}")
         except TypeError as error:
             raise UserError(
                 f"{kind} {card.name!r}: {' '.join(str(error).split())}", "Check the options that were given"

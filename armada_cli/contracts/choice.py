@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from armada_cli.contracts.component import Component
+from armada_cli.contracts.component import JSON, Component, Environment
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Choice:
 
     registered: Registered
     options: Any
-    title: str = ""
+    title: str = field(default="", compare=False)
     train: Mapping[str, Any] = field(default_factory=dict)
-    place: str = ""
+    place: str = field(default="", compare=False, repr=False)
     limit: Mapping[str, int] | None = None
     features: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,3 +63,29 @@ class Choice:
         """For a method: whether it reads a teacher's vectors. Its options say so, once for all or by their values."""
         said = getattr(self.options, "needs_teacher", False)
         return bool(said() if callable(said) else said)
+
+    def identity(self, environment: Environment, *, training: bool = False) -> dict[str, JSON]:
+        """Everything about this choice that can change an output, computed from the files as they are now, with the plugin that
+        brings it.
+
+        Args:
+            training: without what concerns evaluation alone.
+        """
+        own = self.registered.component.identity(self.options, environment, training=training)
+        return {**own, "plugin": self.registered.origin}
+
+    def parts(self) -> Iterator[tuple[str, Choice]]:
+        """The components that its options name: the option's name and the choice; for a list its number is added."""
+        for item in dataclasses.fields(self.options):
+            if item.metadata.get("component"):
+                value = getattr(self.options, item.name)
+                if isinstance(value, Choice):
+                    yield item.name, value
+                elif isinstance(value, tuple):
+                    yield from ((f"{item.name} {number}", part) for number, part in enumerate(value, start=1))
+
+    def everything(self) -> Iterator[Choice]:
+        """It, and all components below it."""
+        yield self
+        for _, part in self.parts():
+            yield from part.everything()

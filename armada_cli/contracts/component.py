@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from armada_cli.content import content_fingerprint
 from armada_cli.errors import MissingPackage, install_command
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Rises when a plugin written for the old contract would no longer work."""
 
 KINDS = ("teacher", "student", "task", "loss", "method")
@@ -150,7 +150,11 @@ class Component:
             ``heads``, ``vocabulary``.
         ``rows() -> dict``: for a task, what an estimate needs before the data are there: rows of ``train`` and
             ``validation``, and ``tokens``, the usual length of one input.
-        ``trained_on() -> recipe value``: for a task that is evaluated on a student trained on another task: that task.
+        ``trained_on() -> Choice | None``: for a task that is evaluated on a student trained on another task: that task.
+        ``dependencies(trial) -> dict[role, Needs]``: for a method, the trials that must be finished before `trial`, a
+            `Planned`, can begin; the role ``start`` is where its student begins.
+        ``members() -> tuple[Choice, ...]``: for a teacher that stands for several, whose vectors are kept one by one; its
+            ``apart`` tells whether their features stay apart (`Setup.parts`).
         ``prepare(environment) -> None``: make what the component needs on this machine beyond its packages, once, such as
             weights converted into the user's cache; `armada run` calls it before anything else starts.
         ``unanswerable(inputs, environment) -> Iterable[str]``: for a teacher that looks its answers up: what is wrong with its
@@ -226,6 +230,9 @@ class Component:
             if not item.metadata.get("identity", True) or (training and item.metadata.get("evaluation")):
                 continue
             value = getattr(options, item.name)
+            if item.metadata.get("component"):
+                values[item.name] = _identities(value, environment, training)
+                continue
             is_path = item.metadata.get("path") or (item.metadata.get("place") and Path(value or "").is_absolute())
             if is_path and value:
                 values[item.name] = content_fingerprint(Path(value))
@@ -242,6 +249,13 @@ class Component:
         if hasattr(options, "kind") and callable(options.kind):
             return str(options.kind())
         return next(iter(self.provides), "classification")
+
+
+def _identities(value: Any, environment: Environment, training: bool) -> JSON:
+    """Of an option that is a component, or several."""
+    if isinstance(value, (tuple, list)):
+        return [_identities(item, environment, training) for item in value]
+    return value.identity(environment, training=training) if hasattr(value, "identity") else _plain(value)
 
 
 def distribution_name(requirement: str) -> str:

@@ -21,8 +21,9 @@ from armada_cli.errors import UserError
 from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.features.store import input_hashes
 from armada_cli.files import cache_folder, read_json, write_bytes_atomic, write_json
-from armada_cli.plan.planning import EVALUATED, FeatureJob, Plan, Trial, plain_options
+from armada_cli.plan.planning import EVALUATED, FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Choice
+from armada_cli.registry.restore import write_options
 
 VERSION = 1
 """Part of what a verdict is kept under; raised when rows are judged differently."""
@@ -157,7 +158,7 @@ def _key(part: _Part, plan: Plan, environment: Environment) -> JSON:
     return {
         "version": VERSION,
         "task": plan.identity(part.task, environment),
-        "options": plain_options(part.task.options),
+        "options": write_options(part.task.options),
         "data": str(environment.data),
         "splits": dict(part.splits),
     }
@@ -285,7 +286,7 @@ def _unanswerable(job: FeatureJob, hashes: Sequence[bytes], reader: _Reader, env
     registered, options = job.teacher.registered, job.teacher.options
     if not hasattr(options, "unanswerable") or registered.component.missing_packages():
         return []
-    asked = [VERSION, dict(job.identity), plain_options(options), hashlib.sha256(b"".join(hashes)).hexdigest()]
+    asked = [VERSION, dict(job.identity), write_options(options), hashlib.sha256(b"".join(hashes)).hexdigest()]
     place = cache_folder() / "judged" / f"{fingerprint(asked, 32)}.json"
     if read_json(place) == {"answers": True}:
         return []

@@ -94,7 +94,7 @@ def describe(
     metric of a finished trial."""
     rows = []
     for trial in trials:
-        options, manifold = trial.method.options, getattr(trial.method.options, "manifold", None)
+        options = trial.method.options
         task = trial.task.options
         state, reason = status.get(trial.id, ("pending", ""))
         rows.append(
@@ -111,7 +111,7 @@ def describe(
                 "kind": trial.task.registered.component.kind(task),
                 "method": trial.method.title,
                 "method_name": trial.method.name,
-                "manifold": manifold.get("name") or manifold.get("class") if isinstance(manifold, Mapping) else manifold,
+                "components": {name: choice.name for name, choice in trial.method.parts()},
                 "control": getattr(options, "control", None),
                 "options": trial.build["method"]["options"],
                 "train": dict(trial.train),

@@ -39,8 +39,8 @@ from armada_cli.files import (
 )
 from armada_cli.launch import Launch, read_launch, settle_environment
 from armada_cli.registry import catalog as catalogs
-from armada_cli.registry import local
-from armada_cli.registry.registered import Registered, did_you_mean
+from armada_cli.registry.choosing import as_choice
+from armada_cli.registry.registered import Registered
 from armada_cli.registry.restore import restore
 from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs
 from armada_cli.settings import Train
@@ -317,19 +317,9 @@ class _Trial:
         return made(registered, options, setup)
 
     def _loss(self, choice: Any) -> Loss:
-        """A registered loss, by name or as a mapping with its options."""
-        given = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
-        if local.is_local(given):
-            place, name, content = Path(given.pop("file")), given.pop("class"), given.pop("content", None)
-            registered = local.load("loss", place, name, self.environment, content)
-        else:
-            registered = self.catalog.find("loss", given.pop("name"))
-        known = {item.name for item in dataclasses.fields(registered.component.options)}
-        unknown = sorted(set(given) - known)
-        if unknown:
-            hint = did_you_mean(unknown[0], known)
-            raise UserError(f"loss {registered.name} has no option {unknown[0]!r}", hint[:1].upper() + hint[1:])
-        return made(registered, registered.component.options(**given))
+        """A loss, by its choice, its name, or a mapping with its options."""
+        chosen = as_choice("loss", choice)
+        return made(chosen.registered, chosen.options)
 
     def _dependency_outputs(self, role: str, problem: Problem, split: Split, scale: Scale) -> Tensor:
         """Logits [rows, c] of a finished trial's student on this trial's training split; computed once and kept beside it. For

@@ -6,16 +6,12 @@ between would stand under the id of the old ones for ever.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import Environment, canonical
 from armada_cli.errors import UserError
-from armada_cli.plan.planning import component_identity
 from armada_cli.recipe.model import Choice
-from armada_cli.registry import local
 from armada_cli.registry.restore import restore
 
 HINT = "Run the recipe again: it is planned with what is there now"
@@ -45,11 +41,8 @@ def describe_change(spec: Mapping[str, Any], environment: Environment) -> str | 
             continue
         try:
             build = spec["build"][kind]
-            for item in local.mentioned(build["options"]):
-                local.require_content(Path(item["file"]), item.get("content"))  # or the changed code would run
             registered, options = restore(kind, build, environment)
-            plain = {name: local.unpinned(getattr(options, name)) for name in build["options"]}
-            choice = Choice(registered, dataclasses.replace(options, **plain), registered.name)
+            choice = Choice(registered, options, registered.name)
             change = _change(kind, choice, planned, environment, training=kind == "task" and not spec["evaluate"])
         except UserError as error:  # it is gone, or it is code that changed
             return error.what
@@ -61,7 +54,7 @@ def describe_change(spec: Mapping[str, Any], environment: Environment) -> str | 
 def _change(
     kind: str, choice: Choice, planned: Mapping[str, Any], environment: Environment, *, training: bool = False
 ) -> str | None:
-    now = component_identity(choice, environment, training=training)
+    now = choice.identity(environment, training=training)
     planned = {name: value for name, value in planned.items() if name != "limit"}  # the recipe's
     if canonical(now) == canonical(dict(planned)):
         return None

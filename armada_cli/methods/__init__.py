@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from armada_cli.contracts import Component, Environment, NoOptions, option
+from armada_cli.contracts import Choice, Component, Environment, Needs, NoOptions, Planned, option
 
 DISCRIMINATIVE = frozenset({"classification", "regression", "multilabel", "multiple-choice"})
 ALL_KINDS = DISCRIMINATIVE | {"generation"}
@@ -21,7 +21,7 @@ class ArmadaOptions:
 
     needs_teacher: ClassVar[bool] = True
 
-    manifold: Any = option("euclid", "The manifold loss: cosine, euclid, elementwise, or any loss plugin")
+    manifold: Choice = option("euclid", "The manifold loss: cosine, euclid, elementwise, or any loss plugin", component="loss")
     alpha: float = option(
         0.5, "Weight of logit matching against the task's own loss (Eq. 2); in generation it is 0", minimum=0, maximum=1
     )
@@ -65,16 +65,8 @@ class ArmadaOptions:
         return replace(self, aligner_epochs=min(self.aligner_epochs, 1))
 
     def problems(self, environment: Environment) -> Iterable[str]:
-        from armada_cli.registry import catalog, local
-
-        if local.is_local(self.manifold):
-            yield from (f"manifold {complaint}" for complaint in local.complaints("loss", self.manifold, environment))
-            return
-        name = self.manifold.get("name") if isinstance(self.manifold, Mapping) else self.manifold
-        if not isinstance(name, str):
-            yield f"manifold is {self.manifold!r}, not the name of a loss"
-        elif complaint := catalog.current().complaint("loss", name):
-            yield complaint
+        if self.normalize is not None and not hasattr(self.manifold.options, "normalize"):
+            yield f"normalize: loss {self.manifold.name!r} has no such option"
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,9 @@ class ParameterMatchedOptions:
 
 @dataclass(frozen=True)
 class KDOptions:
-    teacher: Any = option("bert-base", "The text teacher: a student by name, or a mapping with its options")
+    teacher: Choice = option(
+        "bert-base", "The text teacher: a student by name, or a mapping with its options", component="student"
+    )
     alpha: float = option(0.5, "Weight of the teacher's soft labels", minimum=0, maximum=1)
     temperature: float = option(4.0, "Softens both distributions; the term is scaled by its square", above=0)
     reduction: str = option(
@@ -98,17 +92,8 @@ class KDOptions:
     )
     teacher_seed: int = option(0, "Seed of the teacher's own trial; every seed of the student shares it", minimum=0)
 
-    def dependencies(self) -> dict[str, dict[str, Any]]:
-        return {"teacher": {"student": self.teacher, "seed": self.teacher_seed}}
-
-    def problems(self, environment: Environment) -> Iterable[str]:
-        from armada_cli.registry import catalog, local
-
-        if local.is_local(self.teacher):
-            return  # read as strictly as the recipe's own student when its trial is planned
-        name = self.teacher.get("name") if isinstance(self.teacher, Mapping) else self.teacher
-        if complaint := catalog.current().complaint("student", name):
-            yield complaint.replace("unknown student", "unknown text teacher", 1)
+    def dependencies(self, trial: Planned) -> dict[str, Needs]:
+        return {"teacher": Needs(self.teacher, seed=self.teacher_seed)}
 
 
 CARDS = [

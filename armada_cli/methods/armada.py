@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from armada_cli.contracts import Batch, Method, Setup, StudentOutput, Term
+from armada_cli.contracts import Batch, Choice, Method, Setup, StudentOutput, Term
 from armada_cli.methods import PROJECTION
+from armada_cli.registry.choosing import as_choice
 from armada_cli.training.aligner import AlignerOutput, StudentHeads, TSAligner
 from armada_cli.training.noise import InputNoise
 from armada_cli.training.objective import logit_matching, task_loss
@@ -69,13 +70,13 @@ class Armada(Method):
         self.stiefel_ts = StiefelOptimizer(maps, every) if moving and self.trained else None
         self.stiefel_s = StiefelOptimizer([self.heads.P], every) if moving else None
 
-    def _loss_choice(self) -> dict[str, Any]:
-        """The manifold loss as a mapping, with the method's own `normalize` unless the loss was given one."""
-        manifold = self.options.manifold
-        choice = dict(manifold) if isinstance(manifold, Mapping) else {"name": manifold}
-        if self.options.normalize is not None:
-            choice.setdefault("normalize", self.options.normalize)
-        return choice
+    def _loss_choice(self) -> Choice:
+        """The manifold loss with the method's own `normalize`, unless the loss was given one."""
+        manifold = as_choice("loss", self.options.manifold)
+        default = getattr(type(manifold.options), "normalize", None)
+        if self.options.normalize is None or getattr(manifold.options, "normalize", None) != default:
+            return manifold
+        return replace(manifold, options=replace(manifold.options, normalize=self.options.normalize))
 
     def student_modules(self) -> dict[str, nn.Module]:
         return self.heads.trained_with_student()

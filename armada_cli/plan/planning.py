@@ -7,22 +7,17 @@ imports nothing heavy, so `armada check` can do it.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from armada_cli.contracts import CONTRACT_VERSION, Environment, Split, fingerprint
-from armada_cli.ensemble import read_members
+from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Environment, Planned, Split, fingerprint
 from armada_cli.errors import UserError
 from armada_cli.features.store import identity_key, teacher_identity
-from armada_cli.recipe.model import Choice, Recipe
-from armada_cli.recipe.nested import read_nested
-from armada_cli.registry import catalog as catalogs
-from armada_cli.registry import local
-from armada_cli.registry.registered import OWN_DISTRIBUTION
+from armada_cli.plan.hardware import multiplies_bf16
+from armada_cli.recipe.model import Recipe
+from armada_cli.registry.choosing import choose
+from armada_cli.registry.restore import write_build
 from armada_cli.runs import EVALUATED
 from armada_cli.settings import Features, Train
 
@@ -38,6 +33,9 @@ scores or measures. A component's own changes raise the `revision` of its card.
 
 EVALUATION_SETTINGS = ("evaluation_batch", "evaluate", "select")
 """Training settings that say nothing of a training whose student is scored by other trials."""
+
+UNSCORED = ("generation", "masked")
+"""Kinds of tasks of which a dependent trial needs the training alone."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,12 @@ class FeatureJob:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: its identity (hashed into the id), how to build it, and how the report names it."""
+    """One training: its identity (hashed into the id), how to build it, and how the report names it.
+
+    Attributes:
+        keep: what others need of it beside its student, as ``epochs``; no part of its id.
+        split: whose rows are scored, or prompts answered.
+    """
 
     id: str
     identity: Mapping[str, Any]
@@ -82,10 +85,12 @@ class Trial:
     teacher: Choice | None
     evaluate: bool = True
     plugins: Mapping[str, Any] = field(default_factory=dict)
+    keep: set[str] = field(default_factory=set)
+    split: str = "validation"
 
     @property
     def title(self) -> str:
-        what = "" if self.evaluate else "training on "
+        what = "answers to the training prompts of " if self.split == "train" else "" if self.evaluate else "training on "
         return f"{what}{self.task.title} · {self.method.title} · seed {self.seed}"
 
     def spec(self) -> dict[str, Any]:
@@ -103,6 +108,8 @@ class Trial:
             "title": self.title,
             "evaluate": self.evaluate,
             "plugins": dict(self.plugins),
+            "keep": sorted(self.keep),
+            "split": self.split,
         }
 
 
@@ -118,7 +125,7 @@ class Plan:
     dependencies: list[Trial] = field(default_factory=list)
     feature_jobs: dict[str, FeatureJob] = field(default_factory=dict)
     _depended: set[str] = field(default_factory=set, repr=False)
-    _members: dict[int, tuple[Choice, tuple[Choice, ...]]] = field(default_factory=dict, repr=False)
+    keep: dict[str, set[str]] = field(default_factory=dict)
     _identities: dict[tuple[int, bool, bool], tuple[Choice, dict[str, Any]]] = field(default_factory=dict, repr=False)
     _settled: dict[tuple[int, str], tuple[Choice, Choice]] = field(default_factory=dict, repr=False)
 
@@ -129,21 +136,16 @@ class Plan:
 
     @property
     def choices(self) -> list[Choice]:
-        """Every component that the trials need, each once: the recipe's own, the students of trials that others depend on,
-        and the manifold losses that methods name."""
+        """Every component that the trials need, each once: the recipe's own, those that their options name, and those of trials
+        that others depend on."""
         recipe = self.recipe
-        found = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
-        found += [member for _, members in self._members.values() for member in members]
-        found += [choice for trial in self.dependencies for choice in (trial.student, trial.task)]
-        return [*found, *(loss for method in recipe.methods if (loss := manifold_loss(method, self.environment)))]
-
-    def members(self, teacher: Choice, environment: Environment) -> tuple[Choice, ...]:
-        """The members of an ensemble, read once."""
-        if id(teacher) not in self._members:
-            folder = self.recipe.path.parent
-            members = read_members(teacher.options, teacher.place, folder, environment)
-            self._members[id(teacher)] = (teacher, tuple(self.resize(member) for member in members))
-        return self._members[id(teacher)][1]
+        tops = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
+        tops += [choice for trial in self.dependencies for choice in (trial.student, trial.task, trial.method)]
+        everything: list[Choice] = []
+        for choice in (part for top in tops for part in top.everything()):
+            if choice not in everything:
+                everything.append(choice)
+        return everything
 
     def settle(self, method: Choice, task: Choice) -> Choice:
         """The method with the task's suggestions for the options that it leaves open. One choice for equal values, since an
@@ -184,23 +186,9 @@ class Plan:
             if of_features:
                 identity = teacher_identity(choice.registered, choice.options, environment)
             else:
-                identity = component_identity(choice, environment, training=training)
+                identity = choice.identity(environment, training=training)
             self._identities[key] = (choice, identity)  # the choice is kept, or another one could get its id
         return self._identities[key][1]
-
-
-def component_identity(choice: Choice, environment: Environment, *, training: bool = False) -> dict[str, Any]:
-    """What a trial's id says of one of its components, computed from the files as they are now.
-
-    Args:
-        training: without what concerns evaluation alone.
-    """
-    registered = choice.registered
-    own = registered.component.identity(choice.options, environment, training=training)
-    identity = {**own, "options": local.anywhere(own["options"]), "plugin": registered.origin}
-    if loss := manifold_loss(choice, environment):
-        identity["manifold"] = component_identity(loss, environment)
-    return identity
 
 
 def make_plan(recipe: Recipe, environment: Environment, resize: Callable[[Choice], Choice] = lambda choice: choice) -> Plan:
@@ -245,26 +233,6 @@ def _check_count(recipe: Recipe) -> None:
         raise UserError(f"{recipe.path}: it asks for {count} trials, and {MAX_TRIALS} are the most", hint)
 
 
-def manifold_loss(method: Choice, environment: Environment) -> Choice | None:
-    """The loss that a method's option ``manifold`` names, or None. What is wrong with its options is said when it is made."""
-    value = getattr(method.options, "manifold", None)
-    given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"name": value}
-    if local.is_local(given):
-        registered = local.load("loss", Path(given["file"]), given["class"], environment)
-        name = registered.name
-    else:
-        name = given.pop("name", None)
-        if not isinstance(name, str):
-            return None
-        registered = catalogs.current().find("loss", name)
-    known = {item.name for item in dataclasses.fields(registered.component.options)}
-    try:
-        options = registered.component.options(**{key: item for key, item in given.items() if key in known})
-    except Exception as error:
-        raise UserError(f"{method.place}: loss {name!r} refuses its options: {' '.join(str(error).split())}") from error
-    return Choice(registered, options, name)
-
-
 def _trial(
     plan: Plan,
     student: Choice,
@@ -275,9 +243,14 @@ def _trial(
     environment: Environment,
     *,
     training: bool = False,
+    above: tuple[tuple[Any, ...], ...] = (),
 ) -> Trial:
     """Args:
-    training: for a generation task, the training alone; otherwise a trial there scores what such a training gave.
+        training: for a generation task, the training alone; otherwise a trial there scores what such a training gave.
+        above: what the trials are that this one is planned for, from the recipe's own on.
+
+    Raises:
+        UserError: it needs itself, directly or by way of others, or something that it cannot have.
     """
     recipe = plan.recipe
     limit = dict(task.limit if task.limit is not None else recipe.limit)
@@ -286,29 +259,15 @@ def _trial(
     train = resolve_train(recipe, student, task, method, environment)
     generates = task.registered.component.kind(task.options) == "generation"
     if generates and not training:
-        base = _trained_on(plan, task, environment)
-        return _evaluation(plan, student, task, base, method, teacher, seed, environment)
+        trained = _trial(plan, student, _trained_on(plan, task), method, teacher, seed, environment, training=True, above=above)
+        return _evaluation(plan, task, trained, environment)
     method = plan.settle(method, task)
     job = None
     if teacher is not None:
         make = _ensemble_job if hasattr(teacher.options, "members") else _feature_job
         job = make(plan, teacher, task, limit, environment)
 
-    depends = {}
-    wanted = method.options.dependencies() if hasattr(method.options, "dependencies") else {}
-    for role, needed in wanted.items():
-        other = _trial(
-            plan,
-            plan.resize(_student(needed["student"], role, method, recipe, environment)),
-            task,
-            _undistilled(),
-            None,
-            int(needed.get("seed", 0)),
-            environment,
-        )
-        _depend(plan, other)
-        depends[role] = other.id
-
+    depends = _plan_dependencies(plan, student, task, method, teacher, seed, environment, above)
     seen = dict(train)
     for name in EVALUATION_SETTINGS if generates else ("evaluation_batch",):
         seen.pop(name)
@@ -334,91 +293,139 @@ def _trial(
     if task.registered.component.kind(task.options) == "regression":
         # Targets were once learned as they are; no other kind of task is touched by it.
         identity["targets"] = "standardised"
-    build = _builds(student, task, method, teacher)
-    number = fingerprint(identity)
-    plugins = _origins(plan, student, task, method, teacher, environment)
+    trial_id = fingerprint(identity)
     return Trial(
-        number, identity, build, train, limit, seed, job, depends, student, task, method, teacher, not training, plugins
+        trial_id,
+        identity,
+        _builds(student, task, method, teacher),
+        train,
+        limit,
+        seed,
+        job,
+        depends,
+        student,
+        task,
+        method,
+        teacher,
+        evaluate=not training,
+        plugins=_origins(student, task, method, teacher),
+        keep=plan.keep.setdefault(trial_id, set()),
     )
 
 
-def _evaluation(
+def _plan_dependencies(
     plan: Plan,
     student: Choice,
     task: Choice,
-    base: Choice,
     method: Choice,
     teacher: Choice | None,
     seed: int,
     environment: Environment,
-) -> Trial:
-    """A trial that trains nothing: it scores on `task` the student that another trial trains on `base`. What a recipe says
-    beside the task (`train`, `limit`) is about that training, so tasks that say the same share it, and another way to ask
-    questions trains nothing anew."""
-    recipe = plan.recipe
-    limit = task.limit if task.limit is not None else recipe.limit
-    trained = _trial(plan, student, base, method, teacher, seed, environment, training=True)
-    method = trained.method  # as the task it was trained on settled it
+    above: tuple[tuple[Any, ...], ...],
+) -> dict[str, str]:
+    """Plan the trials that a method needs. Returns role -> id."""
+    if not hasattr(method.options, "dependencies"):
+        return {}
+    kind = task.registered.component.kind(task.options)
+    own = (student, task, method, teacher, seed)
+    if own in above:
+        raise UserError(f"{method.place}: method {method.name!r} needs a trial that needs itself", "Break the circle")
+    depends: dict[str, str] = {}
+    for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind)).items():
+        place = f"{method.place}: method {method.name!r} needs {role!r}"
+        other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
+        other = plan.resize(dataclasses.replace(other, place=method.place))
+        if other.needs_teacher and teacher is None:
+            raise UserError(
+                f"{place}, trained by {other.name!r}, which reads a teacher's vectors; it has none", "Name a teacher"
+            )
+        on = task if needs.task is None else plan.resize(needs.task)
+        on_kind = on.registered.component.kind(on.options)
+        trained = on_kind in UNSCORED
+        able = set(other.registered.component.provides) & set(TASK_KINDS)
+        if able and on_kind not in able:
+            raise UserError(f"{place}, and method {other.name!r} cannot train {on.name!r} ({on_kind})")
+        base = _trained_on(plan, on) if on_kind == "generation" else on
+        trial = _trial(
+            plan,
+            plan.resize(needs.student),
+            base,
+            other,
+            teacher if other.needs_teacher else None,
+            needs.seed,
+            environment,
+            training=trained,
+            above=(*above, own),
+        )
+        if needs.answers:
+            if on_kind != "generation":
+                raise UserError(f"{place} to answer prompts, and {on.name!r} is no generation task ({on_kind})")
+            trial = _evaluation(plan, on, trial, environment, split="train")
+        if needs.epochs:
+            trial.keep.add("epochs")
+        _depend(plan, trial)
+        depends[role] = trial.id
+    return depends
+
+
+def _evaluation(plan: Plan, task: Choice, trained: Trial, environment: Environment, split: str = "validation") -> Trial:
+    """A trial that trains nothing: it scores on `task` the student that another trial trains. What a recipe says beside the
+    task (`train`, `limit`) is about that training, so tasks that say the same share it, and another way to ask questions
+    trains nothing anew.
+
+    Args:
+        split: whose prompts are answered.
+    """
     _depend(plan, trained)
     if trained.train["select"] == "best":
         raise UserError(
             f"train.select is best, and task {task.name} is generation, which is scored once, after the last epoch",
             "Say `select: last`, and compare lengths of training with a grid over epochs",
         )
+    limit = task.limit if task.limit is not None else plan.recipe.limit
     depends = {EVALUATED: trained.id}
     identity = {
         "contract": CONTRACT_VERSION,
         "host": HOST_REVISION,
-        "task": {**plan.identity(task, environment), "limit": {k: v for k, v in limit.items() if k == "validation"}},
+        "task": {**plan.identity(task, environment), "limit": {k: v for k, v in limit.items() if k == split}},
         "evaluation_batch": trained.train["evaluation_batch"],
         "depends": depends,
+        **({} if split == "validation" else {"split": split}),
     }
-    build = _builds(student, task, method, teacher)
-    train = dict(trained.train)
-    plugins = {**trained.plugins, **_origins(plan, student, task, method, teacher, environment)}
+    student, method, teacher = trained.student, trained.method, trained.teacher
     return Trial(
         fingerprint(identity),
         identity,
-        build,
-        train,
+        _builds(student, task, method, teacher),
+        dict(trained.train),
         dict(limit),
-        seed,
+        trained.seed,
         None,
         depends,
         student,
         task,
         method,
         teacher,
-        plugins=plugins,
+        plugins={**trained.plugins, **_origins(student, task, method, teacher)},
+        split=split,
     )
 
 
-def _origins(
-    plan: Plan, student: Choice, task: Choice, method: Choice, teacher: Choice | None, environment: Environment
-) -> dict[str, Any]:
-    """What made a trial: role -> the component's name and its plugin, distribution and version; for an ensemble, its members
-    too."""
-    parts = [
-        ("student", student),
-        ("task", task),
-        ("method", method),
-        ("loss", manifold_loss(method, environment)),
-        ("teacher", teacher),
-    ]
-    if teacher is not None and hasattr(teacher.options, "members"):
-        members = plan.members(teacher, environment)
-        parts += [(f"teacher {number}", member) for number, member in enumerate(members, start=1)]
-    return {role: {"name": choice.name, **choice.registered.origin} for role, choice in parts if choice is not None}
+def _origins(student: Choice, task: Choice, method: Choice, teacher: Choice | None) -> dict[str, Any]:
+    """What made a trial: role -> the component's name and its plugin, distribution and version. A component that an option
+    names has the option's name; the members of an ensemble are teachers with a number."""
+    choices: dict[str, Choice] = {"student": student, "task": task, "method": method, **dict(method.parts())}
+    if teacher is not None:
+        choices["teacher"] = teacher
+        members = teacher.options.members() if hasattr(teacher.options, "members") else ()
+        choices |= {f"teacher {number}": member for number, member in enumerate(members, start=1)}
+    return {role: {"name": choice.name, **choice.registered.origin} for role, choice in choices.items()}
 
 
-def _trained_on(plan: Plan, task: Choice, environment: Environment) -> Choice:
+def _trained_on(plan: Plan, task: Choice) -> Choice:
     """The task whose training split the student of a generation task learns from: another that its options name, or itself."""
-    value = task.options.trained_on() if hasattr(task.options, "trained_on") else None
-    if value is None:
-        return task
-    folder = plan.recipe.path.parent
-    base = read_nested(value, "task", f"{task.name}.trained_on", task.place, folder, catalogs.current(), environment)
-    return dataclasses.replace(plan.resize(base), train=task.train, limit=task.limit)
+    base = task.options.trained_on() if hasattr(task.options, "trained_on") else None
+    return task if base is None else dataclasses.replace(plan.resize(base), train=task.train, limit=task.limit)
 
 
 def _depend(plan: Plan, trial: Trial) -> None:
@@ -429,10 +436,10 @@ def _depend(plan: Plan, trial: Trial) -> None:
 
 def _builds(student: Choice, task: Choice, method: Choice, teacher: Choice | None) -> dict[str, Any]:
     return {
-        "student": _build(student),
-        "task": _build(task),
-        "method": _build(method),
-        "teacher": None if teacher is None else _build(teacher),
+        "student": write_build(student),
+        "task": write_build(task),
+        "method": write_build(method),
+        "teacher": None if teacher is None else write_build(teacher),
     }
 
 
@@ -451,15 +458,14 @@ def _feature_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, 
 
 
 def _ensemble_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
-    """The jobs of an ensemble's members under one roof. Its identity is made of theirs, not of how a recipe writes them."""
-    choices = plan.members(teacher, environment)
-    members = tuple(_feature_job(plan, member, task, limit, environment) for member in choices)
-    apart = teacher.options.combine == "aligners"
+    """The jobs of an ensemble's members together. Its identity is made of theirs, not of how a recipe writes them."""
+    members = tuple(_feature_job(plan, member, task, limit, environment) for member in teacher.options.members())
+    apart = bool(teacher.options.apart)
     component = teacher.registered.component
     identity = {
         "name": component.name,
         "revision": component.revision,
-        "combine": teacher.options.combine,
+        "apart": apart,
         "members": [dict(member.identity) for member in members],
     }
     key = fingerprint([identity, [member.key for member in members]])
@@ -477,67 +483,3 @@ def resolve_train(recipe: Recipe, student: Choice, task: Choice, method: Choice,
     if values["precision"] == "auto":
         values["precision"] = "bf16" if multiplies_bf16(environment) else "float32"
     return values
-
-
-def device_kind(environment: Environment) -> str:
-    """``cuda``, ``mps`` or ``cpu``: where trials run. Looks at the machine, not at torch."""
-    if environment.device != "auto":
-        return environment.device.split(":")[0]
-    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"
-
-
-@functools.cache
-def multiplies_bf16(environment: Environment) -> bool:
-    """Whether bf16 products are faster than float32 here. A processor without bf16 instructions emulates them, hundreds of
-    times slower; the flags tell."""
-    kind = device_kind(environment)
-    if kind != "cpu":
-        return kind == "cuda"
-    if platform.machine() in ("x86_64", "AMD64"):
-        try:
-            flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return False
-        return "avx512_bf16" in flags or "amx_bf16" in flags
-    return False
-
-
-def _build(choice: Choice) -> dict[str, Any]:
-    component = choice.registered.component
-    own = {}
-    if isinstance(component, local.LocalComponent):
-        own = {"file": str(component.path), "class": choice.registered.plugin, "content": component.content}
-    return {
-        **own,
-        "distribution": choice.registered.distribution,
-        "version": choice.registered.version,
-        "name": choice.name,
-        "title": choice.title,
-        "options": local.pinned(plain_options(choice.options)),
-        "requires": list(component.requires),
-    }
-
-
-def plain_options(options: Any) -> dict[str, Any]:
-    """An options instance as JSON has it."""
-    return {item.name: _plain(getattr(options, item.name)) for item in dataclasses.fields(options)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-@functools.cache
-def _undistilled() -> Choice:
-    registered = catalogs.current().find("method", f"{OWN_DISTRIBUTION}:undistilled")
-    return Choice(registered, registered.component.options(), "undistilled")
-
-
-def _student(value: Any, role: str, method: Choice, recipe: Recipe, environment: Environment) -> Choice:
-    """The student that a method names as the one it depends on."""
-    folder = recipe.path.parent
-    return read_nested(value, "student", f"{method.name}.{role}", method.place, folder, catalogs.current(), environment)

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import os
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,13 @@ from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal, read, show, takes_list
 from armada_cli.registry import local
 from armada_cli.registry.catalog import Catalog
+from armada_cli.registry.choosing import as_choice, make_options
 from armada_cli.registry.registered import Registered, did_you_mean
+
+
+def plural(kind: str) -> str:
+    return f"{kind}es" if kind == "loss" else f"{kind}s"
+
 
 MAX_CHOICES = 2_000
 """A grid of more points than this is a slip of the pen, not an experiment."""
@@ -29,6 +36,7 @@ RESERVED = {
     "teacher": ("name", "as"),
     "task": ("name", "as", "train", "limit"),
     "method": ("name", "as", "train"),
+    "loss": ("name",),
 }
 
 
@@ -44,12 +52,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of one option or training setting, and how a title writes it."""
+    """One value of one option or training setting, how a title writes it, and how the resolved recipe does."""
 
     key: str
     value: Any
     shown: str
     node: Node
+    data: Any = None
 
 
 @dataclass(frozen=True)
@@ -95,12 +104,14 @@ def read_settings(
     reserved: tuple[str, ...] = (),
     what: str = "",
     elsewhere: Callable[[str, Node], str] = lambda key, node: "",
+    context: Context | None = None,
 ) -> list[list[Setting]] | None:
     """The written keys of `table`, checked against a dataclass: for each its values, more than one where it is a grid. None
     when a problem makes the whole unusable (a missing or unknown key, a wrong value).
 
     Args:
         elsewhere: what to do about a key that is unknown here and belongs in another place; empty where there is none.
+        context: needed where an option may be a component.
     """
     kinds = field_types(options)
     fields = {item.name: item for item in dataclasses.fields(options) if item.init}
@@ -128,16 +139,48 @@ def read_settings(
                 continue
             points = entry.node.items
         values = []
+        kind = fields[key].metadata.get("component")
         for point in points:
-            value = read(point, kinds[key], f"{label}.{key}", fields[key].metadata, problems, _fallback(fields[key]))
+            if kind and context:
+                value, data = _read_parts(point, kind, kinds[key], f"{label}.{key}", context)
+            else:
+                value = read(point, kinds[key], f"{label}.{key}", fields[key].metadata, problems, _fallback(fields[key]))
+                data = value
             sound = sound and value is not INVALID
-            values.append(Setting(key, value, _shown(point, value, fields[key].metadata), point))
+            values.append(Setting(key, value, _shown(point, value, fields[key].metadata), point, data))
         settings.append(values)
     for item in fields.values():
         if is_required(item) and item.name not in table.entries:
             problems.add(table.place, f"{what or label} misses {item.name!r}", _how_to_add(item, kinds[item.name]), snippet="")
             sound = False
     return settings if sound else None
+
+
+def _read_parts(node: Node, kind: str, annotation: Any, label: str, context: Context) -> tuple[Any, Any]:
+    """An option that is a component, or a list of them: the choice or choices, or `INVALID` after a problem was reported; and
+    the same as plain data, with paths resolved."""
+    if isinstance(node, Scalar) and (node.value is None or node.value is INVALID):
+        if node.value is None and type(None) not in typing.get_args(annotation):
+            context.problems.add(node.place, f"{label} must be a {kind}", f"`armada list {plural(kind)}` shows the names")
+            return INVALID, None
+        return node.value, None
+    if takes_list(annotation):
+        if not isinstance(node, Items):
+            hint = f"Write a list of names; `armada list {plural(kind)}` shows them"
+            context.problems.add(node.place, f"{label} must be a list of {plural(kind)}", hint)
+            return INVALID, None
+        pairs = [_read_part(item, kind, f"{label}.{number}", context) for number, item in enumerate(node.items)]
+        values = tuple(value for value, _ in pairs)
+        return INVALID if INVALID in values else values, [data for _, data in pairs]
+    return _read_part(node, kind, label, context)
+
+
+def _read_part(node: Node, kind: str, label: str, context: Context) -> tuple[Any, Any]:
+    points, data = _read_entry(node, kind, label, context)
+    if len(points) > 1:
+        context.problems.add(node.place, f"{label} must be one {kind}, this is a grid of {len(points)}", "Write one value each")
+        return INVALID, data
+    return points[0].choice if points else INVALID, data
 
 
 def _read_entry(entry: Node, kind: str, label: str, context: Context) -> tuple[list[Point], Any]:
@@ -148,16 +191,16 @@ def _read_entry(entry: Node, kind: str, label: str, context: Context) -> tuple[l
     if isinstance(name, Scalar) and name.value is INVALID:
         return [], None
     if isinstance(entry, Items) or (isinstance(entry, Scalar) and not isinstance(entry.value, str)):
-        hint = f"Write it as `NAME`, or `{{name: NAME, ...}}`; `armada list {kind}s` shows the names"
+        hint = f"Write it as `NAME`, or `{{name: NAME, ...}}`; `armada list {plural(kind)}` shows the names"
         problems.add(entry.place, f"{label} must be a name or a mapping with a name", hint)
         return [], None
     if not isinstance(name, Scalar):
         if name is None and isinstance(entry, Table) and "name" not in entry.entries:
-            hint = _wrapped(entry, kind, context.catalog) or f"Add `name:`; `armada list {kind}s` shows the names"
+            hint = _wrapped(entry, kind, context.catalog) or f"Add `name:`; `armada list {plural(kind)}` shows the names"
             problems.add(entry.place, f"{label} has no name", hint)
         else:
             place = name.place if name else entry.place
-            problems.add(place, f"{label}.name must be one name", f"`armada list {kind}s` shows the names")
+            problems.add(place, f"{label}.name must be one name", f"`armada list {plural(kind)}` shows the names")
         return [], None
     if not isinstance(name.value, str):
         problems.add(name.place, f"{label}.name must be text", f"Put it in quotes: '{name.place.text}'")
@@ -216,7 +259,9 @@ def _expand(
         reserved = RESERVED[kind]
         if isinstance(registered.component, local.LocalComponent):
             reserved = (*local.KEYS, *reserved[1:])  # where another has its name
-        settings = read_settings(table, options_class, label, problems, grid=True, reserved=reserved, what=what)
+        settings = read_settings(
+            table, options_class, label, problems, grid=True, reserved=reserved, what=what, context=context
+        )
     except TypeError as error:
         problems.add(name.place, f"{kind} {name.value!r} of {registered.distribution} is broken: {error}")
         return []
@@ -226,8 +271,8 @@ def _expand(
     if settings is None or train is None or len(problems.found) > before:
         return []
     for values in settings:
-        given = [setting.value for setting in values]
-        if any(_is_path(options_class, setting.key) for setting in values):
+        if _is_resolved(options_class, values[0].key):
+            given = [setting.data for setting in values]
             resolved[values[0].key] = given if len(given) > 1 else given[0]
     axes = [*settings, *train]
     size = math.prod(len(axis) for axis in axes)
@@ -254,17 +299,9 @@ def _point(
 ) -> Point | None:
     component, problems = registered.component, context.problems
     chosen, train = combination[:options_count], combination[options_count:]
-    for setting in chosen:
-        for item in local.mentioned(setting.value):
-            try:
-                local.require_permission(Path(item["file"]), context.environment)
-            except UserError as error:
-                problems.add(setting.node.place, f"{registered.kind} {name.value!r}: {error.what}", error.hint, snippet="")
-                return None
     try:
-        options = component.options(
-            **{setting.key: local.resolved(setting.value, setting.node.place.folder) for setting in chosen}
-        )
+        given = {setting.key: setting.value for setting in chosen}
+        options = make_options(component.options, given, f"{registered.kind} {name.value!r}")
         complaints = list(options.problems(context.environment)) if hasattr(options, "problems") else []
     except UserError as error:
         complaints = [str(error)]
@@ -317,8 +354,12 @@ def _place_of(complaint: str, settings: Sequence[Setting]) -> Place | None:
 def _usual(options: type, setting: Setting) -> bool:
     """Whether the value is the option's default."""
     item = next(item for item in dataclasses.fields(options) if item.name == setting.key)
+    if is_required(item):
+        return False
     default = default_of(item)
-    return not is_required(item) and default == setting.value and isinstance(default, bool) == isinstance(setting.value, bool)
+    if kind := item.metadata.get("component"):
+        default = as_choice(kind, default)
+    return bool(default == setting.value) and isinstance(default, bool) == isinstance(setting.value, bool)
 
 
 def _usual_train(setting: Setting, component: Any, context: Context) -> bool:
@@ -454,19 +495,20 @@ def check_combinations(
                 )
 
 
-def _is_path(options: type, key: str) -> bool:
-    return any(item.name == key and _holds_path(item.metadata) for item in dataclasses.fields(options))
+def _is_resolved(options: type, key: str) -> bool:
+    return any(item.name == key and _is_read_otherwise(item.metadata) for item in dataclasses.fields(options))
 
 
-def _holds_path(metadata: Mapping[str, Any]) -> bool:
-    return bool(metadata.get("path") or metadata.get("place"))
+def _is_read_otherwise(metadata: Mapping[str, Any]) -> bool:
+    """Whether the value of an option is another one than what stands in the recipe: a path or a component."""
+    return bool(metadata.get("path") or metadata.get("place") or metadata.get("component"))
 
 
 def _shown(node: Node, value: Any, metadata: Mapping[str, Any]) -> str:
     """A value in a title: a path as it was written, not as it was resolved."""
     if value is INVALID:
         return ""
-    text = show(plain(node)) if _holds_path(metadata) else show(value)
+    text = show(plain(node)) if _is_read_otherwise(metadata) else show(value)
     return " ".join(text.split())
 
 

@@ -53,9 +53,18 @@ class Shrinker:
         # Absolute: a place that does not read as a path is a name of the hub.
         self.folder = folder.absolute()
         self.substitutes: dict[str, list[str]] = {}
+        self._made: list[Choice] = []
 
     def __call__(self, choice: Choice) -> Choice:
-        """The same component, tiny. One without a ``smoke`` of its own stays as it is."""
+        """The same component, tiny, with the components that its options name. One without a ``smoke`` of its own stays as it
+        is, and so does what has been made tiny before."""
+        if choice in self._made:
+            return choice
+        tiny = self._shrink(choice)
+        self._made.append(tiny)
+        return tiny
+
+    def _shrink(self, choice: Choice) -> Choice:
         registered, options = choice.registered, choice.options
         missing = registered.component.missing_packages()
         if registered.kind == "teacher" and missing:
@@ -69,9 +78,21 @@ class Shrinker:
             if missing:
                 card = dataclasses.replace(registered.component, requires=(), extra=None)
                 registered = dataclasses.replace(registered, component=card)
+        parts = {
+            item.name: self._part(getattr(options, item.name))
+            for item in dataclasses.fields(options)
+            if item.metadata.get("component")
+        }
+        options = dataclasses.replace(options, **parts) if parts else options
         train = {name: value for name, value in choice.train.items() if name not in TRAIN}
         limit = None if choice.limit is None else _few(choice.limit)
         return dataclasses.replace(choice, registered=registered, options=options, train=train, limit=limit)
+
+    def _part(self, value: Any) -> Any:
+        """A component that an option names, or several."""
+        if isinstance(value, tuple):
+            return tuple(self._part(item) for item in value)
+        return self(value) if isinstance(value, Choice) else value
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The recipe with every component tiny, one seed, one epoch and few rows. Grids stay whole."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from armada_cli.contracts import Choice
 from armada_cli.errors import UserError
 from armada_cli.files import expand
 from armada_cli.models.hub import looks_local
@@ -73,6 +74,7 @@ def describe(annotation: Any, *, plural: bool = False) -> str:
         Path: ("a path", "paths"),
         Any: ("any value", "any values"),
         type(None): ("null", "null"),
+        Choice: ("a component", "components"),
     }
     return names.get(origin, (str(origin), str(origin)))[plural]
 

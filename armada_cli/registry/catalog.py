@@ -189,17 +189,6 @@ class Catalog:
         )
         raise UserError(f"unknown {kind} {name!r}", hint[0].upper() + hint[1:])
 
-    def complaint(self, kind: str, name: Any) -> str:
-        """What is wrong with a component's name that stands in an option, as an options class's `problems` says it; empty
-        when nothing is."""
-        if not isinstance(name, str):
-            return f"{name!r} is not the name of a {kind}"
-        try:
-            self.find(kind, name)
-        except UserError as error:
-            return f"{error.what}; {error.hint[:1].lower()}{error.hint[1:]}"
-        return ""
-
     def _who_brought(self, kind: str, name: str, distribution: str) -> str:
         """Where a component of an earlier run came from, and why it is not there now."""
         for item in self.former:
@@ -307,6 +296,11 @@ def _check_card(kind: str, card: Component) -> None:
         raise ValueError(
             f"{card.name!r} is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; "
             f"upgrade armada-cli"
+        )
+    if card.requires_armada < CONTRACT_VERSION:
+        raise ValueError(
+            f"{card.name!r} is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; "
+            f"upgrade the plugin, or adapt it as armada's CHANGELOG says"
         )
 
 

@@ -18,11 +18,9 @@ import contextlib
 import dataclasses
 import hashlib
 import inspect
-import os
 import re
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,16 +35,14 @@ from armada_cli.contracts import (
     Student,
     Task,
     Teacher,
-    content_fingerprint,
 )
 from armada_cli.errors import UserError
-from armada_cli.files import expand
 from armada_cli.registry.registered import Registered, did_you_mean
 
 KEYS = ("file", "class")
 """What takes the place of ``name`` in a recipe."""
 
-TAKEN = frozenset({"name", "as", "train", "limit", *KEYS})
+TAKEN = frozenset({"name", "as", "train", "limit", "features", *KEYS})
 """Keys that mean something beside a component, and so cannot be options of a local one."""
 
 BASES: dict[str, type] = {"teacher": Teacher, "student": Student, "task": Task, "loss": Loss, "method": Method}
@@ -63,77 +59,8 @@ class LocalComponent(Component):
         return {**super().identity(options, environment, training=training), "content": self.content}
 
 
-def is_local(value: Any) -> bool:
-    """Whether a recipe value names a file and a class."""
-    return isinstance(value, Mapping) and "name" not in value and all(isinstance(value.get(key), str) for key in KEYS)
-
-
-def mentioned(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every local component that an option's value names, in lists and mappings too."""
-    if is_local(value):
-        yield value
-    if isinstance(value, (Mapping, list, tuple)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from mentioned(item)
-
-
-def resolved(value: Any, folder: Path) -> Any:
-    """The value with the files of local components as absolute paths."""
-    return _changed(value, lambda item: {**item, "file": str(_absolute(item["file"], folder))})
-
-
-def anywhere(value: Any) -> Any:
-    """The value with the content of local components in the place of their paths, as an identity needs it."""
-    return _changed(value, lambda item: {**item, "file": content_fingerprint(Path(item["file"]))})
-
-
-def pinned(value: Any) -> Any:
-    """The value with the content that local components have now, for a worker to compare."""
-    return _changed(value, lambda item: {**item, "content": _digest_of(Path(item["file"]))})
-
-
-def unpinned(value: Any) -> Any:
-    """The value as it was before `pinned`."""
-    return _changed(value, lambda item: {key: part for key, part in item.items() if key != "content"})
-
-
-def require_content(path: Path, content: str | None) -> None:
-    """Raises UserError: the file no longer has the SHA-256 `content`; None asks for none."""
-    if content is not None and _digest_of(path) != content:
-        raise _has_changed(path)
-
-
 def _has_changed(path: Path) -> UserError:
     return UserError(f"{_shown(path)} has changed since this trial was planned", "Run the recipe again")
-
-
-def _changed(value: Any, change: Any) -> Any:
-    if not any(True for _ in mentioned(value)):
-        return value
-    if isinstance(value, Mapping):
-        found = {key: _changed(item, change) for key, item in value.items()}
-        return change(found) if is_local(value) else found
-    return type(value)(_changed(item, change) for item in value)
-
-
-def _absolute(file: str, folder: Path) -> Path:
-    path = expand(file)
-    return Path(os.path.abspath(path if path.is_absolute() else folder / path))
-
-
-def _digest_of(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
-def complaints(kind: str, value: Mapping[str, Any], environment: Environment) -> Iterable[str]:
-    """What is wrong with a local component that an option names, as an options class's `problems` says it."""
-    try:
-        load(kind, Path(value["file"]), value["class"], environment)
-    except UserError as error:
-        yield f"{error.what}; {error.hint}"
 
 
 def require_permission(path: Path, environment: Environment) -> None:

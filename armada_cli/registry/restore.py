@@ -1,17 +1,17 @@
-"""A component as the spec of a trial names it."""
+"""A component as the spec of a trial names it, written and read."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from armada_cli.contracts import Environment
+from armada_cli.contracts import JSON, Choice, Environment, Registered
 from armada_cli.errors import UserError
 from armada_cli.registry import local
 from armada_cli.registry.catalog import current
-from armada_cli.registry.registered import Registered
 
 
 def restore(
@@ -43,7 +43,63 @@ def restore(
                 f"here is {registered.version}",
                 "Install the same version everywhere, or start the run again",
             )
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in build["options"].items()}
+    card = registered.component
+    kinds = {
+        item.name: str(item.metadata["component"])
+        for item in dataclasses.fields(card.options)
+        if item.metadata.get("component")
+    }
+    values = {
+        name: _restore_parts(kinds[name], value, environment, any_version) if name in kinds else _as_tuple(value)
+        for name, value in build["options"].items()
+    }
     # A component that was made tiny may need less than its card says.
-    card = replace(registered.component, requires=tuple(build.get("requires", registered.component.requires)))
+    card = replace(card, requires=tuple(build.get("requires", card.requires)))
     return replace(registered, component=card), card.options(**values)
+
+
+def _restore_parts(kind: str, value: JSON, environment: Environment | None, any_version: bool) -> Any:
+    """The choices that an option holds."""
+    if isinstance(value, list):
+        return tuple(_restore_parts(kind, item, environment, any_version) for item in value)
+    if not isinstance(value, Mapping):
+        return value
+    registered, options = restore(kind, value, environment, any_version=any_version)
+    return Choice(registered, options, str(value["title"]))
+
+
+def _as_tuple(value: JSON) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def write_build(choice: Choice) -> dict[str, JSON]:
+    """What `restore` needs to know of a choice, as plain JSON."""
+    registered = choice.registered
+    component = registered.component
+    own = {}
+    if isinstance(component, local.LocalComponent):
+        own = {"file": str(component.path), "class": registered.plugin, "content": component.content}
+    return {
+        **own,
+        "distribution": registered.distribution,
+        "version": registered.version,
+        "name": choice.name,
+        "title": choice.title,
+        "options": write_options(choice.options),
+        "requires": list(component.requires),
+    }
+
+
+def write_options(options: Any) -> dict[str, JSON]:
+    """An options instance as JSON has it."""
+    return {item.name: _write(getattr(options, item.name)) for item in dataclasses.fields(options)}
+
+
+def _write(value: Any) -> JSON:
+    if isinstance(value, Choice):
+        return write_build(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_write(item) for item in value]
+    return value

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-from armada_cli import Environment, option
+from armada_cli import Choice, Environment, choose, option
 from armada_cli.corpora.rows import PROMPT, PROMPT_WITH_INPUT, HubOptions, is_file_name, source, write_rows
 
 TRAINING = "dolly"
@@ -66,14 +66,14 @@ class InstructionOptions(HubOptions):
         if self.trains and self.split == "train":
             yield "split: it is the training split; evaluate another one"
 
-    def trained_on(self) -> Any:
+    def trained_on(self) -> Choice | None:
         """The task that the evaluated student is trained on; None for that task itself. A mirror of this task's own is handed
         on where it has the training rows."""
         if self.trains:
             return None
         if self.path and source(Environment(data=Path(self.path)), Dolly.dataset, None, "train"):
-            return {"name": TRAINING, "path": self.path}
-        return TRAINING
+            return choose("task", TRAINING, path=self.path)
+        return choose("task", TRAINING)
 
     def prompts(self) -> dict[str, str]:
         """What is asked, in training and in evaluation."""

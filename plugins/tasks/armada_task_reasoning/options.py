@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from armada_cli import Environment, content_fingerprint, option
+from armada_cli import Choice, Environment, choose, content_fingerprint, option
 from armada_cli.corpora.rows import PROMPT, PROMPT_WITH_INPUT, HubOptions, fetched, source
 
 RELEASE = "https://github.com/AGI-Edgerunners/LLM-Adapters"
@@ -79,14 +79,14 @@ class ReasoningOptions(HubOptions):
         """The file of the mirror: evaluation sets have a test split and nothing else."""
         return "test" if self.learned_from else "train"
 
-    def trained_on(self) -> Any:
+    def trained_on(self) -> Choice | None:
         """The task that the evaluated student is trained on; None for a training set. A mirror of this task's own is handed
         on where it has the training rows."""
         if not self.learned_from:
             return None
         if self.path and source(Environment(data=Path(self.path)), f"llm-adapters/{self.learned_from}", None, "train"):
-            return {"name": self.learned_from, "path": self.path}
-        return self.learned_from
+            return choose("task", self.learned_from, path=self.path)
+        return choose("task", self.learned_from)
 
     def found(self, environment: Environment) -> Found | None:
         """The local files, or None where the hub has to be asked."""
