@@ -20,7 +20,7 @@ WIDTH = 110
 
 SOURCES = (
     *(f"contracts/{name}" for name in ("component", "choice", "teacher", "task", "student", "loss", "method")),
-    *("content", "errors", "registry/hookspecs"),
+    *("content", "errors", "registry/choosing", "registry/hookspecs"),
 )
 
 
@@ -46,6 +46,7 @@ PAGES = {
             "Component",
             "option",
             "Choice",
+            "choose",
             "NoOptions",
             "Environment",
             "content_fingerprint",

@@ -135,7 +135,7 @@ BROKEN = {
     "undecorated": (HOOK + "def armada_teachers():\n    return []\n", "ValueError: armada_teachers() is no hook: it lacks the decorator @hookimpl of armada_cli"),
     "empty": ("", "ValueError: it has no hook, so it registers nothing; decorate a function such as armada_teachers() with @hookimpl"),
     "twice": (TEACHERS + "return [Component('bell', '', 'a:B')] * 2\n", "ValueError: it registers 'bell' twice"),
-    "newer": (TEACHERS + "return [Component('carillon', '', 'a:B', requires_armada=999)]\n", "ValueError: 'carillon' is written for contract 999, this armada has 1; upgrade armada-cli"),
+    "newer": (TEACHERS + "return [Component('carillon', '', 'a:B', requires_armada=999)]\n", "ValueError: 'carillon' is written for contract 999, this armada has 2; upgrade armada-cli"),
     "newer-card": (TEACHERS + "return [Component('bell', '', 'a:B', colour='red')]\n", "TypeError: Component.__init__() got an unexpected keyword argument 'colour'; it may be written for another armada-cli than this one: "),
     "newer-import": ("from armada_cli import Conductor\n", "ImportError: cannot import name 'Conductor' from 'armada_cli' ("),
 }  # fmt: skip
@@ -225,7 +225,7 @@ def test_a_component_of_a_plugin_for_a_newer_contract_is_refused_with_that_reaso
     assert status == 2
     assert errors.splitlines()[-1] == (
         "armada: unknown teacher 'carillon'. A plugin that could not be loaded may bring it: plugin 'bad-newer' of armada-bad-newer: "
-        "ValueError: 'carillon' is written for contract 999, this armada has 1; upgrade armada-cli"
+        "ValueError: 'carillon' is written for contract 999, this armada has 2; upgrade armada-cli"
     )
 
 
@@ -439,7 +439,7 @@ def test_a_result_says_which_plugins_made_it(finished: Path) -> None:
         "armada": {
             **both,
             "method": own("armada", "core"),
-            "loss": strangers("city", "loss-city"),
+            "manifold": strangers("city", "loss-city"),
             "teacher": strangers("rhyme", "teacher-rhyme"),
         },
     }
@@ -480,7 +480,7 @@ def test_the_members_of_an_ensemble_are_named_each(tmp_path: Path) -> None:
         "student": own("minilm-offline", "student-encoders"),
         "task": own("tweets-offline", "task-tweets"),
         "method": own("armada", "core"),
-        "loss": own("euclid", "core"),
+        "manifold": own("euclid", "core"),
         "teacher": own("ensemble", "core"),
         "teacher 1": own("speech-offline", "teacher-speech"),
         "teacher 2": own("pictures-offline", "teacher-pictures"),
@@ -546,7 +546,7 @@ def test_a_run_whose_plugins_were_removed_names_them_and_its_report_still_prints
     assert [line for line in errors.splitlines() if not line.startswith(("thank you", "and for"))] == [
         "verse.yaml:2:10: unknown teacher: 'rhyme'. It came from armada-teacher-rhyme 1.0 when this was run, "
         "which is not installed now: pip install 'armada-teacher-rhyme==1.0'",
-        "verse.yaml:4:49: method 'armada': unknown loss: 'city'. It came from armada-loss-city 1.0 when this was run, "
+        "verse.yaml:4:49: unknown loss: 'city'. It came from armada-loss-city 1.0 when this was run, "
         "which is not installed now: pip install 'armada-loss-city==1.0'",
         "2 problems",
     ]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from running import Ended, armada, train
 from armada_cli import Environment, UserError
 from armada_cli.plan.planning import make_plan
 from armada_cli.recipe import load_recipe
-from armada_cli.registry import catalog, local
+from armada_cli.registry import catalog
 from armada_cli.registry.restore import restore
 
 PARTS = '''
@@ -187,7 +188,7 @@ def test_a_recipe_of_local_parts_alone_runs_in_worker_processes_and_its_report_n
     runs = parts.parent / "runs"
     ended = armada("run", path, "--runs", runs, "--workers", "1", "--allow-local-code")
     assert ended.status == 0, ended.err
-    version = "sha256:" + local._digest_of(parts)[:12]
+    version = "sha256:" + hashlib.sha256(parts.read_bytes()).hexdigest()[:12]
     words = " ".join(ended.out.split())
     made = f"local file parts.py ({version}): student reader; teacher letter-teacher; task moods; method plain; loss city"
     assert made in words
@@ -231,7 +232,7 @@ def test_features_are_built_with_a_local_teacher(recipe: Callable[..., Path], pa
     assert (ended.status, ended.out.partition(" on ")[0]) == (0, "letter-teacher letters=20")
     (stored,) = json.loads(armada("features", "list", "--runs", runs, "--json").out)
     assert (stored["teacher"], stored["width"]) == ("letter-teacher", 20)
-    assert stored["description"]["content"] == local._digest_of(parts)
+    assert stored["description"]["content"] == hashlib.sha256(parts.read_bytes()).hexdigest()
 
 
 def test_a_spec_gives_no_permission_and_a_file_that_changed_since_is_refused(recipe: Callable[..., Path], parts: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_list_is_a_grid_and_set_overrides(recipe, tmp_path):
     ended = train(path, runs, "--set", "train.epochs=1", "--set", "seeds=[3]")
     assert ended.status == 0, ended.err
     found = by_method(runs).values()
-    assert sorted(item["spec"]["build"]["method"]["options"]["manifold"] for item in found) == ["cosine", "euclid"]
+    assert sorted(item["spec"]["build"]["method"]["options"]["manifold"]["name"] for item in found) == ["cosine", "euclid"]
     assert {len(item["epochs"]) for item in found} == {1}
     assert {item["spec"]["seed"] for item in found} == {3}
 

@@ -20,7 +20,7 @@ from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal, read, show, takes_list
 from armada_cli.registry import local
 from armada_cli.registry.catalog import Catalog
-from armada_cli.registry.choosing import as_choice, make_options
+from armada_cli.registry.choosing import default_choice, make_options
 from armada_cli.registry.registered import Registered, did_you_mean
 
 
@@ -358,7 +358,7 @@ def _usual(options: type, setting: Setting) -> bool:
         return False
     default = default_of(item)
     if kind := item.metadata.get("component"):
-        default = as_choice(kind, default)
+        default = default_choice(kind, default)
     return bool(default == setting.value) and isinstance(default, bool) == isinstance(setting.value, bool)
 
 

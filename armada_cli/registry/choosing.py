@@ -9,7 +9,7 @@ from typing import Any
 from armada_cli.contracts import Choice
 from armada_cli.errors import UserError
 from armada_cli.registry.catalog import current
-from armada_cli.registry.registered import did_you_mean
+from armada_cli.registry.registered import OWN_DISTRIBUTION, did_you_mean
 
 
 def choose(kind: str, name: str, /, **options: Any) -> Choice:
@@ -40,11 +40,25 @@ def make_options(cls: type, values: Mapping[str, Any], label: str) -> Any:
     given = dict(values)
     for name, item in fields.items():
         kind = item.metadata.get("component")
-        if kind and (name in given or item.default is not dataclasses.MISSING):
-            given[name] = as_choice(kind, given.get(name, item.default))
+        if kind and name in given:
+            given[name] = as_choice(kind, given[name])
+        elif kind and item.default is not dataclasses.MISSING:
+            given[name] = default_choice(kind, item.default)
         elif name not in given and item.default is item.default_factory is dataclasses.MISSING:
             raise UserError(f"{label} misses {name!r}", "Give it a value")
     return cls(**given)
+
+
+def default_choice(kind: str, value: Any) -> Any:
+    """As `as_choice`, for the default of an option: where another distribution brings a component of the same name, armada's
+    own is meant."""
+    if isinstance(value, (list, tuple)):
+        return tuple(default_choice(kind, item) for item in value)
+    if isinstance(value, str) and ":" not in value:
+        distributions = [item.distribution for item in current().components(kind) if item.name == value]
+        if len(distributions) > 1 and OWN_DISTRIBUTION in distributions:
+            return choose(kind, f"{OWN_DISTRIBUTION}:{value}")
+    return as_choice(kind, value)
 
 
 def as_choice(kind: str, value: Any) -> Any:
