@@ -269,7 +269,7 @@ def test_the_overrides_of_the_recipes_page_work() -> None:
     found = load_recipe(name, catalog.current(), Environment(), words[1::2])
     assert found.seeds == (0, 1, 2, 3, 4)
     assert found.students[0].options.layers == 3
-    assert found.methods[1].options.manifold == "euclid"
+    assert found.methods[1].options.manifold.name == "euclid"
 
 
 # ----------------------------------------------------------------------------------------------------------- plugins
