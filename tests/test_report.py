@@ -324,6 +324,7 @@ def test_every_role_of_a_methods_own_models_has_a_table_of_its_fit(tmp_path: Pat
         table = text[text.index(f"GLUE, student minilm: fit of the training rows: {role}\n") :]
         assert f"mutual   {score}\n" in table
         assert "says nothing of rows that it has not seen" in " ".join(table.split())
+        assert "paper's numbers of the aligner" not in table
 
 
 def test_arms_of_one_title_are_told_apart_by_their_control(tmp_path: Path) -> None:

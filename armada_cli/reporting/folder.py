@@ -198,7 +198,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         kind=str(entry.get("kind") or ""),
         method=str(entry.get("method") or method_name),
         method_name=method_name,
-        components={str(option): str(name) for option, name in _mapping(entry.get("components")).items()},
+        components={str(option): str(name) for option, name in _mapping(entry.get("components")).items() if name},
         control=str(control) if control and control != "none" else None,
         seed=int(_number(entry.get("seed")) or 0),
         status=status,

@@ -41,11 +41,12 @@ _TEACHERS = {
     "resnetposters": "posters (ResNet-50)",
 }
 
-FITS = (
+_VALIDATED = (
     "Not to be compared with the paper's numbers of the aligner, which are of validation splits (Table 6: 55.4 on CB is 31 of "
     "56 rows)."
 )
-"""What to know of the paper beside the fit of a method's own models."""
+FITS = {"aligner": _VALIDATED, "aligner auxiliary": _VALIDATED}
+"""Role of a method's own model -> what to know of the paper's numbers beside its fit."""
 
 
 @dataclass(frozen=True)

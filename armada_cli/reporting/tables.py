@@ -106,7 +106,9 @@ def _controls(group: Group) -> ReportTable | None:
 
 def _fits(group: Group, role: str) -> ReportTable | None:
     title = f"fit of the training rows: {role}"
-    return _side_scores(group, title, lambda trial: trial.fits.get(role, {}), note=f"{notes.FITS} {published.FITS}")
+    return _side_scores(
+        group, title, lambda trial: trial.fits.get(role, {}), note=f"{notes.FITS} {published.FITS.get(role, '')}".rstrip()
+    )
 
 
 def _side_scores(
