@@ -14,7 +14,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO, TypeGuard
 
@@ -26,6 +26,9 @@ from armada_cli.run_names import RUN_FILES, is_reserved, refuse_folder_name, req
 
 LOCK = ".lock"
 SPEC, RESULT, STUDENT = "spec.json", "result.json", "student"
+
+EPOCHS = "epochs"
+"""In a trial's folder: the student of each epoch, by its number from 1; only where another trial needs them."""
 
 EVALUATED = "evaluated"
 """The role of the trial whose student a trial scores on another task, without training it."""
@@ -123,19 +126,27 @@ class Runs:
         finite = isinstance(score, (int, float)) and math.isfinite(score)
         return value if finite or not scored else None
 
-    def damage(self, trial_id: str) -> str | None:
+    def damage(self, trial_id: str, keep: Iterable[str] = ()) -> str | None:
         """What is missing or damaged of a finished trial that others build on: of what it was, and of its student where it
         has one. None when all is as it was written. Reads every byte; a trial of an earlier version has no digests, and there
         only what shows by itself does.
+
+        Args:
+            keep: what else is wanted of it: ``epochs``, the students of all epochs. A trial that was made when nobody wanted
+                them lacks them.
         """
         folder = self.trial(trial_id)
         spec = read_json(folder / SPEC)
+        if EPOCHS in keep and is_spec(spec):
+            for epoch in range(1, int(spec["train"]["epochs"]) + 1):
+                if not any((folder / EPOCHS / str(epoch)).glob("*")):
+                    return f"{EPOCHS}/{epoch} is missing"
         try:
             digests = read_digests(folder)
         except DamagedDigests as error:
             return str(error)
         if digests is not None:
-            parts = [SPEC, *([STUDENT] if any(name.startswith(f"{STUDENT}/") for name in digests) else [])]
+            parts = [SPEC, *(name for name in (STUDENT, EPOCHS) if any(item.startswith(f"{name}/") for item in digests))]
             return next(differences(folder, digests, parts), None)
         if not is_spec(spec):
             return f"{SPEC} is missing or damaged"

@@ -116,7 +116,7 @@ class Conduct:
         while asked:
             trial = everything[asked.pop()]
             if self._is_done(trial):
-                damage = self.runs.damage(trial.id)
+                damage = self.runs.damage(trial.id, trial.keep)
                 if damage is None:
                     continue
                 del self.status[trial.id]

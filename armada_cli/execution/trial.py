@@ -75,7 +75,7 @@ def run_trial(
         return _Trial(spec, environment, runs, progress, stopping).run()
     with runs.lock(spec["id"]):
         result = runs.result(spec["id"], scored=spec["evaluate"])
-        if result is not None and runs.damage(spec["id"]) is None:
+        if result is not None and runs.damage(spec["id"], spec.get("keep", ())) is None:
             return result  # another process has made it meanwhile
         return _Trial(spec, environment, runs, progress, stopping).run()
 
