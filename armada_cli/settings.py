@@ -45,3 +45,14 @@ class Features:
     width: int = option(128, "Width of h_t", minimum=1)
     standardise: bool = option(True, "Zero mean and unit variance on the training texts")
     seed: int = option(0, "Seed of the projection")
+
+
+@dataclass(frozen=True)
+class MethodFeatures:
+    """How a method is shown the teacher's vectors (``features:`` inside a method that needs a teacher)."""
+
+    control: str = option(
+        "none",
+        "shuffled: h_t permuted over the examples; noise: Gaussian h_t of the same moments",
+        choices=("none", "shuffled", "noise"),
+    )

@@ -23,7 +23,7 @@ from armada_cli.recipe import load_recipe
 from armada_cli.recipe.values import bounds, default_of, literal
 from armada_cli.registry import catalog
 from armada_cli.registry.registered import OWN_DISTRIBUTION
-from armada_cli.settings import Features, Train
+from armada_cli.settings import Features, MethodFeatures, Train
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -195,10 +195,13 @@ def settings(cls: type) -> list[tuple[str, str, str]]:
     return rows
 
 
+SETTINGS = {"train": Train, "features": Features, "method features": MethodFeatures}
+
+
 def documented(what: str) -> list[tuple[str, str, str]]:
     """What the table after the comment ``options: what`` has to say."""
-    if what in ("train", "features"):
-        return settings({"train": Train, "features": Features}[what])
+    if what in SETTINGS:
+        return settings(SETTINGS[what])
     record = describe_component(catalog.current().find(*what.split()))
     return [(item["name"], item["default"], item["meaning"]) for item in record["options"]]
 
@@ -221,7 +224,7 @@ def test_tables_of_options_are_the_codes(name: str, what: str) -> None:
 def test_there_are_tables_for_training_features_and_every_method_with_options() -> None:
     own = [item for item in catalog.current().components("method") if item.distribution == OWN_DISTRIBUTION]
     wanted = {f"method {item.name}" for item in own if dataclasses.fields(item.component.options)}
-    assert {what for _, what in TABLES} >= wanted | {"train", "features"}
+    assert {what for _, what in TABLES} >= wanted | set(SETTINGS)
 
 
 def test_the_table_of_offline_packages_is_what_the_cards_require() -> None:
@@ -319,7 +322,7 @@ def test_the_plugins_of_the_docs_teach_a_student(
         "student": f"{{name: encoder, model: {tiny_student}}}",
         "tasks": f"[{{name: files, as: words, file: {table['train']}, validation: {table['validation']}}}]",
         "methods.1": "{name: armada, manifold: city, hidden: 32}",
-        "methods.2": "{name: armada, manifold: city, hidden: 32, control: shuffled}",
+        "methods.2": "{name: armada, manifold: city, hidden: 32, features: {control: shuffled}}",
         "limit": "{train: 48, validation: 24}",
     }
     overrides = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from armada_cli import Environment, UserError
-from armada_cli.contracts import distribution_name
+from armada_cli.contracts import Needs, Planned, distribution_name
 from armada_cli.plan.planning import HOST_REVISION, Trial, make_plan
 from armada_cli.recipe import load_recipe
 from armada_cli.registry import catalog
@@ -243,3 +243,75 @@ def test_an_option_of_a_method_among_the_training_settings_is_told_where_it_belo
     hint = f"It is an option of the method armada: write `{{name: armada, {value}}}`"
     line = str(caught.value).splitlines()[0]
     assert line.endswith(f":{place}: '{option}'. {hint}")
+
+
+def test_a_control_makes_another_trial_of_a_method_that_needs_a_teacher_and_of_no_other(recipe: Write) -> None:
+    def both(control: str) -> dict[str, Trial]:
+        return planned(recipe(methods=f"[undistilled, {{name: armada, features: {{control: {control}}}}}]"))
+
+    plain, shuffled = both("none"), both("shuffled")
+    assert plain["undistilled"].id == shuffled["undistilled"].id
+    assert plain["armada"].id != shuffled["armada"].id
+    assert plain["armada"].id == planned(recipe(methods="[undistilled, armada]"))["armada"].id
+    assert [trial.spec()["control"] for trial in (plain["armada"], shuffled["armada"])] == ["none", "shuffled"]
+    assert shuffled["armada"].method.title == "armada control=shuffled"
+
+
+def test_a_grid_of_controls_is_a_row_each(recipe: Write) -> None:
+    path = recipe(methods="[{name: armada, beta: 0.1, features: {control: [none, noise]}, train: {lr: 1e-4}}]")
+    loaded = load_recipe(str(path), catalog.current(), Environment())
+    assert [(choice.title, dict(choice.features)) for choice in loaded.methods] == [
+        ("armada beta=0.1 control=none lr=0.0001", {}),
+        ("armada beta=0.1 control=noise lr=0.0001", {"control": "noise"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [
+        (
+            "{name: armada, control: shuffled}",
+            "4:26: unknown option of method 'armada': 'control'. "
+            "It is a setting of the features now: write `features: {control: shuffled}`",
+        ),
+        (
+            "{name: armada, features: {control: shufled}}",
+            "4:46: methods.0.features.control must be one of none, shuffled, noise: 'shufled'. Did you mean 'shuffled'?",
+        ),
+        (
+            "{name: armada, features: shuffled}",
+            "4:36: methods.0.features must be a mapping: 'shuffled'. For example `features: {control: shuffled}`",
+        ),
+        (
+            "{name: undistilled, features: {control: noise}}",
+            "4:51: method 'undistilled' reads no teacher's vectors, and has no features. Remove `features:`",
+        ),
+        (
+            "{name: armada, features: {contrl: noise}}",
+            "4:37: unknown key of methods.0.features: 'contrl'. Did you mean 'control'?",
+        ),
+    ],
+)
+def test_a_wrong_control_is_one_line(recipe: Write, method: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        planned(recipe(methods=f"[{method}]"))
+    assert str(caught.value).splitlines()[0].partition(".yaml:")[2] == line
+
+
+def test_what_a_trial_under_a_control_builds_on_is_under_it_too(recipe: Write) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Assisted:
+        needs_teacher = True
+
+        def dependencies(self, trial: Planned) -> dict[str, Needs]:
+            return {"taught": Needs(trial.student, "armada"), "plain": Needs(trial.student)}
+
+    loaded = load_recipe(str(recipe(methods="[armada]")), catalog.current(), Environment())
+
+    def controls(features: dict[str, str]) -> dict[str, str]:
+        method = dataclasses.replace(loaded.methods[0], options=Assisted(), features=features)
+        plan = make_plan(dataclasses.replace(loaded, methods=(method,)), Environment())
+        return {trial.method.name: trial.spec()["control"] for trial in plan.dependencies}
+
+    assert controls({}) == {"armada": "none", "undistilled": "none"}
+    assert controls({"control": "shuffled"}) == {"armada": "shuffled", "undistilled": "none"}

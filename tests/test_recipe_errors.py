@@ -289,7 +289,7 @@ def test_aliases_that_unfold_without_end_are_refused(problems_of):
         ("train.epochs", "--set train.epochs: an override is KEY=VALUE. For example --set train.epochs=1"),
         ("seeds=[0, 1", "--set seeds=[0, 1: not YAML: expected ',' or ']', but got '<stream end>': '[0, 1'. Close the bracket, or put a comma between two values"),
         ("methods.4.beta=1", "--set methods.4.beta=1: methods has no such entry: '4'. They are numbered 0 to 0"),
-        ("methods.beta=1", "--set methods.beta=1: unknown option of method 'alone': 'beta'. Known are name, as, train"),
+        ("methods.beta=1", "--set methods.beta=1: unknown option of method 'alone': 'beta'. Known are name, as, train, features"),
         ("title.x=1", "--set title.x=1: title is a value and has no parts: 'x'. Set it whole: --set title=VALUE"),
         ("student=raeder", "--set student=raeder: unknown student: 'raeder'. Did you mean 'reader'?"),
         ("student=", "--set student=: student is missing. Add `student: NAME`"),

@@ -133,13 +133,55 @@ def test_seeds_differ_and_controls_differ(recipe, tmp_path, monkeypatch):
         monkeypatch.setattr(
             controls, name, lambda h_t, seed, name=name, given=given: asked.append((name, seed)) or given(h_t, seed)
         )
-    path = recipe(methods="[{name: armada, hidden: 48, beta: 0.1, control: [none, shuffled, noise]}]", seeds="[0, 1]")
+    path = recipe(
+        methods="[{name: armada, hidden: 48, beta: 0.1, features: {control: [none, shuffled, noise]}}]", seeds="[0, 1]"
+    )
     assert train(path, tmp_path / "runs").status == 0
     found = [weights(folder) for folder in (tmp_path / "runs").glob("trials/*")]
     assert len(found) == 6
     assert len(set(found)) == 6
     assert sorted(name for name, _ in asked) == ["noise", "noise", "shuffled", "shuffled"]
     assert len({seed for _, seed in asked}) == 4
+
+
+HINT = """
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from torch.nn.functional import cross_entropy
+
+from armada_cli import Method, Term
+
+
+class Hint(Method):
+    @dataclass(frozen=True)
+    class Options:
+        needs_teacher: ClassVar[bool] = True
+
+    provides = {"classification"}
+
+    def __init__(self, options, setup):
+        super().__init__(options, setup)
+        with (Path(__file__).parent / "seen.txt").open("a") as stream:
+            stream.write(f"{setup.features.sum(0).tolist()} {setup.features[0].tolist()}\\n".replace(", ", ","))
+
+    def terms(self, batch, output):
+        return [Term("task", 1.0, cross_entropy(output.logits.float(), batch.labels), task=True)]
+"""
+
+
+def test_a_control_works_for_a_method_that_has_no_option_for_it(recipe, tmp_path):
+    (tmp_path / "hint.py").write_text(HINT, encoding="utf-8")
+    path = recipe(methods="[{file: hint.py, class: Hint, features: {control: [none, shuffled, noise]}}]", train="{epochs: 1}")
+    done = train(path, tmp_path / "runs", "--allow-local-code")
+    assert done.status == 0, done.err
+    lines = [line.split() for line in (tmp_path / "seen.txt").read_text(encoding="utf-8").splitlines()]
+    plain, shuffled, noise = ([json.loads(part) for part in line] for line in lines)
+    assert shuffled[0] == pytest.approx(plain[0], abs=1e-3), "the same rows"
+    assert shuffled[1] != plain[1], "in another order"
+    assert noise[1] not in (plain[1], shuffled[1])
+    assert [trial["control"] for trial in recorded(tmp_path / "runs")] == ["none", "shuffled", "noise"]
 
 
 def test_accumulation_changes_the_memory_and_hardly_the_losses(recipe, tmp_path):

@@ -50,7 +50,7 @@ def test_a_smoke_run_begins_anew_and_leaves_the_real_runs_alone(tmp_path: Path) 
 def test_grids_stay_whole_and_overrides_count(tmp_path: Path) -> None:
     done = armada(
         *("run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0"),
-        *("--set", "methods.1.manifold=[cosine, euclid]", "--set", "methods.2.control=noise"),
+        *("--set", "methods.1.manifold=[cosine, euclid]", "--set", "methods.2.features.control=noise"),
     )
     assert done.status == 0, done.err
     assert "4 trials (4 done)" in done.out

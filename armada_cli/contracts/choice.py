@@ -42,7 +42,8 @@ class Choice:
         train: training settings given beside it (``train:`` inside a task or a method).
         place: ``file:line:column`` of its name.
         limit: for a task, ``limit:`` given beside it; None when silent.
-        features: for a method, ``features:`` given beside it: how it is shown the teacher's vectors.
+        features: for a method that needs a teacher, ``features:`` beside it: how it is shown the teacher's vectors
+            (`armada_cli.settings.MethodFeatures`), what differs from the usual.
     """
 
     registered: Registered

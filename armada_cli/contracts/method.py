@@ -94,7 +94,7 @@ class Setup:
         problem: the task's kind and size.
         hidden: d, width of the student's pooled output.
         feature_width: width of h_t, or None.
-        features: all h_t of the training split, float32 [rows, 128], after `control`; None without a teacher.
+        features: all h_t of the training split, float32 [rows, 128], after the recipe's `control`; None without a teacher.
         labels: labels of the training split, as in `Batch`.
         seed: the trial's seed.
         train: the resolved training settings.

@@ -94,7 +94,6 @@ def describe(
     metric of a finished trial."""
     rows = []
     for trial in trials:
-        options = trial.method.options
         task = trial.task.options
         state, reason = status.get(trial.id, ("pending", ""))
         rows.append(
@@ -112,7 +111,7 @@ def describe(
                 "method": trial.method.title,
                 "method_name": trial.method.name,
                 "components": {name: choice.name for name, choice in trial.method.parts()},
-                "control": getattr(options, "control", None),
+                "control": trial.method.features.get("control", "none") if trial.teacher else None,
                 "options": trial.build["method"]["options"],
                 "train": dict(trial.train),
                 "seed": trial.seed,

@@ -257,7 +257,7 @@ class _Trial:
         return made(registered, options, self.environment)
 
     def _features(self, rows: int) -> Tensor | None:
-        """h_t [rows, 128] after the control the method asks for; an ensemble's members stand side by side."""
+        """h_t [rows, 128] after the control that the recipe asks for; an ensemble's members stand side by side."""
         if self.spec["features"] is None:
             return None
         from armada_cli.features import controls
@@ -272,11 +272,8 @@ class _Trial:
                 )
             parts.append(part)
         features = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        control = self.spec["build"]["method"]["options"].get("control", "none")
-        if control == "shuffled":
-            features = controls.shuffled(features, stream(self.spec["seed"], "shuffled teacher"))
-        elif control == "noise":
-            features = controls.noise(features, stream(self.spec["seed"], "noise teacher"))
+        control = self.spec["control"]
+        features = controls.take_away(features, control, stream(self.spec["seed"], f"{control} teacher"))
         return torch.from_numpy(features.copy())
 
     def _method(

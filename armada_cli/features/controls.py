@@ -10,6 +10,13 @@ import numpy as np
 from armada_cli.features.reduce import one_blas_thread
 
 
+def take_away(features: np.ndarray, control: str, seed: int) -> np.ndarray:
+    """What a method is shown in the place of `features`, float32 [n, width], under a control of `settings.MethodFeatures`."""
+    if control == "none":
+        return features
+    return {"shuffled": shuffled, "noise": noise}[control](features, seed)
+
+
 def shuffled(features: np.ndarray, seed: int) -> np.ndarray:
     """h_t of another example in every row: a random permutation that is one cycle, so no row keeps its own.
 

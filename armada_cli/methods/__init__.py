@@ -55,11 +55,6 @@ class ArmadaOptions:
         minimum=0,
     )
     noise_redrawn: bool = option(False, "Draw the noise anew at every step, in place of once per example")
-    control: str = option(
-        "none",
-        "shuffled: h_t permuted over the examples; noise: Gaussian h_t of the same moments",
-        choices=("none", "shuffled", "noise"),
-    )
 
     def smoke(self, folder: Path) -> ArmadaOptions:
         return replace(self, aligner_epochs=min(self.aligner_epochs, 1))

@@ -104,6 +104,7 @@ class Trial:
             "limit": dict(self.limit),
             "seed": self.seed,
             "features": None,
+            "control": self.method.features.get("control", "none"),
             "depends": dict(self.depends),
             "title": self.title,
             "evaluate": self.evaluate,
@@ -282,6 +283,7 @@ def _trial(
         else {
             "identity": job.identity,
             "features": dataclasses.asdict(job.features),
+            "shown": dict(method.features),
             # The store keeps vectors from one version of a plugin to the next, until its author raises the card's revision;
             # a trial is another one all the same, or its result could not say which version made it.
             "plugins": [part.teacher.registered.origin for part in (job, *job.members)],
@@ -334,7 +336,9 @@ def _plan_dependencies(
     for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind)).items():
         place = f"{method.place}: method {method.name!r} needs {role!r}"
         other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
-        other = plan.resize(dataclasses.replace(other, place=method.place))
+        # Under a control nothing that the trial builds on may know the teacher either.
+        shown = (other.features or method.features) if other.needs_teacher else {}
+        other = plan.resize(dataclasses.replace(other, place=method.place, features=shown))
         if other.needs_teacher and teacher is None:
             raise UserError(
                 f"{place}, trained by {other.name!r}, which reads a teacher's vectors; it has none", "Name a teacher"

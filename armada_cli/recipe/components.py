@@ -22,6 +22,7 @@ from armada_cli.registry import local
 from armada_cli.registry.catalog import Catalog
 from armada_cli.registry.choosing import default_choice, make_options
 from armada_cli.registry.registered import Registered, did_you_mean
+from armada_cli.settings import MethodFeatures
 
 
 def plural(kind: str) -> str:
@@ -35,7 +36,7 @@ RESERVED = {
     "student": ("name", "as"),
     "teacher": ("name", "as"),
     "task": ("name", "as", "train", "limit"),
-    "method": ("name", "as", "train"),
+    "method": ("name", "as", "train", "features"),
     "loss": ("name",),
 }
 
@@ -94,6 +95,10 @@ def read_components(node: Node | None, kind: str, label: str, context: Context) 
     return _distinct(points, kind, context.problems), resolved
 
 
+def _nowhere(key: str, node: Node) -> str:
+    return ""
+
+
 def read_settings(
     table: Table,
     options: type,
@@ -103,7 +108,7 @@ def read_settings(
     grid: bool,
     reserved: tuple[str, ...] = (),
     what: str = "",
-    elsewhere: Callable[[str, Node], str] = lambda key, node: "",
+    elsewhere: Callable[[str, Node], str] = _nowhere,
     context: Context | None = None,
 ) -> list[list[Setting]] | None:
     """The written keys of `table`, checked against a dataclass: for each its values, more than one where it is a grid. None
@@ -260,28 +265,38 @@ def _expand(
         if isinstance(registered.component, local.LocalComponent):
             reserved = (*local.KEYS, *reserved[1:])  # where another has its name
         settings = read_settings(
-            table, options_class, label, problems, grid=True, reserved=reserved, what=what, context=context
+            table,
+            options_class,
+            label,
+            problems,
+            grid=True,
+            reserved=reserved,
+            what=what,
+            elsewhere=_setting_of_features if kind == "method" else _nowhere,
+            context=context,
         )
     except TypeError as error:
         problems.add(name.place, f"{kind} {name.value!r} of {registered.distribution} is broken: {error}")
         return []
-    train = _read_train(table, kind, label, context)
+    known = option_of_methods(context.catalog)
+    train = _read_beside(table, "train", Train, kind, label, "{lr: 1e-4}", problems, known)
+    features = _read_beside(table, "features", MethodFeatures, kind, label, "{control: shuffled}", problems)
     limit = read_limit(table.get("limit"), f"{label}.limit", problems) if "limit" in RESERVED[kind] else None
     alias = _read_alias(table.get("as"), label, problems)
-    if settings is None or train is None or len(problems.found) > before:
+    if settings is None or train is None or features is None or len(problems.found) > before:
         return []
     for values in settings:
         if _is_resolved(options_class, values[0].key):
             given = [setting.data for setting in values]
             resolved[values[0].key] = given if len(given) > 1 else given[0]
-    axes = [*settings, *train]
+    axes = [*settings, *features, *train]
     size = math.prod(len(axis) for axis in axes)
     if size > MAX_CHOICES:
         problems.add(table.place, f"{label} is a grid of {size} points", f"Keep it to {MAX_CHOICES}")
         return []
     points = []
     for combination in itertools.product(*axes):
-        point = _point(combination, len(settings), axes, name, alias, registered, limit, context)
+        point = _point(combination, len(settings), len(features), axes, name, alias, registered, limit, context)
         if point:
             points.append(point)
     return points
@@ -290,6 +305,7 @@ def _expand(
 def _point(
     combination: tuple[Setting, ...],
     options_count: int,
+    features_count: int,
     axes: list[list[Setting]],
     name: Scalar,
     alias: str,
@@ -298,7 +314,8 @@ def _point(
     context: Context,
 ) -> Point | None:
     component, problems = registered.component, context.problems
-    chosen, train = combination[:options_count], combination[options_count:]
+    own = options_count + features_count
+    chosen, features, train = combination[:options_count], combination[options_count:own], combination[own:]
     try:
         given = {setting.key: setting.value for setting in chosen}
         options = make_options(component.options, given, f"{registered.kind} {name.value!r}")
@@ -319,11 +336,13 @@ def _point(
     varying = {axis[0].key for axis in axes if len(axis) > 1}
     words = [alias or str(name.value)]
     for position, setting in enumerate(combination):
-        usual = _usual(component.options, setting) if position < options_count else _usual_train(setting, component, context)
+        usual = position < own or _usual_train(setting, component, context)
+        if position < options_count:
+            usual = _usual(component.options, setting)
         # A task's own training settings are no part of its name, which is a column of the report; a method's row says all
         # that was written, so that a default that was chosen can be told from one that was not.
         brief = alias or (registered.kind == "task" and position >= options_count)
-        written = registered.kind == "method" and position < options_count
+        written = registered.kind == "method" and position < own
         if setting.key in varying or (not brief and (written or not usual)):
             words.append(f"{setting.key}={setting.shown}")
     choice = Choice(
@@ -334,6 +353,15 @@ def _point(
         str(name.place),
         limit,
     )
+    if registered.kind == "method" and choice.needs_teacher:
+        defaults = dataclasses.asdict(MethodFeatures())
+        shown = {setting.key: setting.value for setting in features if setting.value != defaults[setting.key]}
+        choice = dataclasses.replace(choice, features=shown)
+    elif features:
+        place = features[0].node.place
+        what = f"{registered.kind} {name.value!r} reads no teacher's vectors, and has no features"
+        problems.add(place, what, "Remove `features:`", snippet="")
+        return None
     return Point(choice, name.place, {setting.key: setting.node for setting in chosen})
 
 
@@ -368,17 +396,32 @@ def _usual_train(setting: Setting, component: Any, context: Context) -> bool:
     return bool(context.train.get(setting.key, component.defaults.get(setting.key, default)) == setting.value)
 
 
-def _read_train(table: Table, kind: str, label: str, context: Context) -> list[list[Setting]] | None:
-    node = table.get("train") if "train" in RESERVED[kind] else None
+def _read_beside(
+    table: Table,
+    key: str,
+    options: type,
+    kind: str,
+    label: str,
+    example: str,
+    problems: Problems,
+    elsewhere: Callable[[str, Node], str] = _nowhere,
+) -> list[list[Setting]] | None:
+    """The settings in the mapping `key` beside a component's options; None when a problem makes them unusable."""
+    node = table.get(key) if key in RESERVED[kind] else None
     if node is None:
         return []
     if not isinstance(node, Table):
         if not (isinstance(node, Scalar) and node.value is INVALID):
-            context.problems.add(node.place, f"{label}.train must be a mapping", "For example `train: {lr: 1e-4}`")
+            problems.add(node.place, f"{label}.{key} must be a mapping", f"For example `{key}: {example}`")
         return None
-    return read_settings(
-        node, Train, f"{label}.train", context.problems, grid=True, elsewhere=option_of_methods(context.catalog)
-    )
+    return read_settings(node, options, f"{label}.{key}", problems, grid=True, elsewhere=elsewhere)
+
+
+def _setting_of_features(key: str, node: Node) -> str:
+    """Says of a key that is no option of a method whether it is a setting of its features."""
+    if key not in {item.name for item in dataclasses.fields(MethodFeatures)}:
+        return ""
+    return f"It is a setting of the features now: write `features: {{{key}: {literal(plain(node))}}}`"
 
 
 def option_of_methods(catalog: Catalog) -> Callable[[str, Node], str]:
@@ -430,7 +473,8 @@ def _distinct(points: list[Point], kind: str, problems: Problems) -> list[Point]
     for point in points:
         choice = point.choice
         limit = sorted((choice.limit or {}).items())
-        key = repr((choice.registered.origin, choice.name, choice.options, sorted(choice.train.items()), limit))
+        settings = sorted(choice.train.items()), sorted(choice.features.items())
+        key = repr((choice.registered.origin, choice.name, choice.options, settings, limit))
         if key in seen:
             first = seen[key].choice.place
             problems.add(point.place, f"the same {kind} as at {first}", "Remove one of them", snippet=choice.title)
