@@ -54,6 +54,20 @@ def changed(recipe: Write, one: dict[str, str], other: dict[str, str]) -> set[st
     return {name for name, trial in before.items() if after[name].id != trial.id}
 
 
+def test_trials_stand_behind_those_that_they_depend_on(recipe: Write) -> None:
+    path = recipe("order")
+    environment = Environment(runs=path.parent / "runs")
+    plan = make_plan(load_recipe(str(path), catalog.current(), environment), environment)
+    (trial, *_) = plan.trials
+    chain = [dataclasses.replace(trial, id=name, depends=depends) for name, depends in CHAIN.items()]
+    plan.trials, plan.dependencies = chain[:3], chain[3:]
+    assert [trial.id for trial in plan.everything] == ["first", "third", "second", "last"]
+
+
+CHAIN = {"last": {"a": "second"}, "first": {}, "third": {"a": "first"}, "second": {"a": "third", "b": "first"}}
+"""A trial -> what it depends on."""
+
+
 def test_every_setting_is_tried_here() -> None:
     assert set(TRAIN) == {item.name for item in dataclasses.fields(Train)}
     assert set(FEATURES) == {item.name for item in dataclasses.fields(Features)}

@@ -132,8 +132,19 @@ class Plan:
 
     @property
     def everything(self) -> list[Trial]:
-        found = {trial.id: trial for trial in [*self.dependencies, *self.trials]}
-        return list(found.values())
+        """All trials, each after those that it depends on."""
+        known = {trial.id: trial for trial in [*self.dependencies, *self.trials]}
+        ordered: dict[str, Trial] = {}
+
+        def add(trial: Trial) -> None:
+            for needed in trial.depends.values():
+                if needed in known and needed not in ordered:
+                    add(known[needed])
+            ordered.setdefault(trial.id, trial)
+
+        for trial in known.values():
+            add(trial)
+        return list(ordered.values())
 
     @property
     def choices(self) -> list[Choice]:
@@ -142,11 +153,11 @@ class Plan:
         recipe = self.recipe
         tops = [*recipe.students, *recipe.teachers, *recipe.tasks, *recipe.methods]
         tops += [choice for trial in self.dependencies for choice in (trial.student, trial.task, trial.method)]
-        everything: list[Choice] = []
+        distinct: dict[tuple[str, str, str], Choice] = {}
         for choice in (part for top in tops for part in top.everything()):
-            if choice not in everything:
-                everything.append(choice)
-        return everything
+            registered = choice.registered
+            distinct.setdefault((registered.kind, f"{registered.distribution}:{choice.name}", repr(choice.options)), choice)
+        return list(distinct.values())
 
     def settle(self, method: Choice, task: Choice) -> Choice:
         """The method with the task's suggestions for the options that it leaves open. One choice for equal values, since an
