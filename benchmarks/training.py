@@ -28,7 +28,7 @@ from accelerate import Accelerator
 from armada_cli import Environment, Problem, Setup, Split
 from armada_cli.execution.pool import MALLOC
 from armada_cli.execution.trial import encode
-from armada_cli.methods import ArmadaOptions
+from armada_cli.methods.armada import ArmadaOptions
 from armada_cli.registry import catalog
 from armada_cli.settings import Train
 from armada_cli.training.batching import epoch_batches, steps_per_epoch

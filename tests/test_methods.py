@@ -11,10 +11,9 @@ import torch
 from armada_cli import Batch, Problem, Setup, StudentOutput, Term
 from armada_cli.losses import DistanceOptions
 from armada_cli.losses.euclid import Euclid
-from armada_cli.methods import ArmadaOptions, KDOptions, ParameterMatchedOptions
-from armada_cli.methods.armada import Armada
-from armada_cli.methods.kd import KD
-from armada_cli.methods.parameter_matched import ParameterMatched
+from armada_cli.methods.armada import Armada, ArmadaOptions
+from armada_cli.methods.kd import KD, KDOptions
+from armada_cli.methods.parameter_matched import ParameterMatched, ParameterMatchedOptions
 from armada_cli.methods.undistilled import Undistilled
 from armada_cli.settings import Train
 from armada_cli.training import scales
@@ -426,10 +425,26 @@ def test_a_term_that_outweighs_the_tasks_is_named_with_its_ratio_and_advice() ->
     method = armada(made, beta=50.0)
     batch, output = batch_of(made)
     records = [{"step": step, "terms": measure(method.terms(batch, output), output.pooled)} for step in range(3)]
-    (line,) = [text for text in scales.warnings(records, {"manifold": 50.0}) if "manifold" in text]
+    (line,) = [text for text in scales.warnings(records, method.advice()) if "manifold" in text]
     ratio = records[0]["terms"]["manifold"][1] / records[0]["terms"]["task"][1]
     assert f"{ratio:.1f} times as hard as the task's own loss" in line
     assert f"try beta {50 / ratio:.2g}" in line
+
+
+def test_the_advice_for_an_auxiliary_term_names_the_weight_that_would_balance_it() -> None:
+    made = setup()
+    records = [{"step": 0, "terms": {"task": [1.0, 1.0], "auxiliary task": [1.0, 4.0], "soft labels": [1.0, 5.0]}}]
+    matched = ParameterMatched(ParameterMatchedOptions(gamma=2.0), made)
+    auxiliary, other = scales.warnings(records, matched.advice())
+    assert auxiliary.endswith("; try gamma 0.5")
+    assert other.endswith("; try a smaller weight for it"), "a term that the method says nothing of"
+    assert scales.warnings(records, KD(KDOptions(), made).advice())[1].endswith("; try a smaller alpha or temperature")
+
+
+def test_advice_that_cannot_be_worked_out_stands_as_it_is_written() -> None:
+    records = [{"step": 0, "terms": {"task": [1.0, 1.0], "hint": [1.0, 4.0]}}]
+    (line,) = scales.warnings(records, {"hint": "try {x / ratio}, {1e-05 / ratio} or {}"})
+    assert line.endswith("; try {x / ratio}, 2.5e-06 or {}")
 
 
 def test_terms_in_balance_give_no_warning() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from armada_cli.methods import ArmadaOptions, ParameterMatchedOptions
+from armada_cli.methods.armada import ArmadaOptions
+from armada_cli.methods.parameter_matched import ParameterMatchedOptions
 from armada_cli.training.aligner import StudentHeads, TSAligner
 from armada_cli.training.projection import TOLERANCE, OrthogonalMap, StiefelOptimizer
 

@@ -16,7 +16,8 @@ from armada_cli.execution import trial
 from armada_cli.execution.pool import Pool
 from armada_cli.features import prepare
 from armada_cli.losses import DistanceOptions
-from armada_cli.methods import ArmadaOptions, KDOptions
+from armada_cli.methods.armada import ArmadaOptions
+from armada_cli.methods.kd import KDOptions
 
 PREPARED = {EncoderOptions, FilesOptions, PrecomputedOptions, ArmadaOptions, DistanceOptions, KDOptions}
 METHODS = "[undistilled, {name: armada, manifold: euclid, hidden: 48}, {name: kd, teacher: {name: encoder, model: MODEL}}]"

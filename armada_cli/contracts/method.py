@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +163,11 @@ class Method(ABC):
     def own_outputs(self) -> dict[str, Tensor]:
         """What the method's own models answer on the training split, by role, each [rows, c]. Scored for the report as the fit
         of the training rows, which is no measure of what they know: the paper's Table 6 is of the validation splits."""
+        return {}
+
+    def advice(self) -> Mapping[str, str]:
+        """What to try when a term pulls on the student much harder than the task's own loss, by the term's name: words for the
+        report, as in ``try beta {0.5 / ratio}``, where the host divides the number by how many times harder the term pulls."""
         return {}
 
     def auxiliary(self, output: StudentOutput) -> Tensor | None:

@@ -161,7 +161,7 @@ class _Trial:
                 *self.spec.get("notes", ()),
                 *([note] if (note := scale.note()) else []),
                 *([outcome.sameness] if outcome.sameness else []),
-                *scales.warnings(records, self._weights()),
+                *scales.warnings(records, method.advice()),
             ],
         }
         self._require_unchanged()
@@ -363,16 +363,6 @@ class _Trial:
         )
         model = student.build(problem, weights=folder / STUDENT).to(self.accelerator.device)
         return student, model.eval()
-
-    def _weights(self) -> dict[str, float]:
-        options = self.spec["build"]["method"]["options"]
-        gamma = float(options.get("gamma", 1.0))
-        return {
-            "manifold": float(options.get("beta", 1.0)),
-            "auxiliary task": gamma,
-            "auxiliary output": gamma,
-            "auxiliary reconstruction": gamma,
-        }
 
     def _export(self, student: Student, model: torch.nn.Module, problem: Problem, scale: Scale) -> None:
         temporary = self.folder / ".student.new"

@@ -2,25 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import mse_loss
-
-from armada_cli.contracts import Batch, Choice, Method, Setup, StudentOutput, Term
-from armada_cli.methods import PROJECTION
+from armada_cli.contracts import (
+    Batch,
+    Choice,
+    Component,
+    Environment,
+    Method,
+    Setup,
+    StudentOutput,
+    Term,
+    option,
+)
+from armada_cli.methods.kinds import ALL
 from armada_cli.registry.choosing import as_choice
-from armada_cli.training.aligner import AlignerOutput, StudentHeads, TSAligner
-from armada_cli.training.noise import InputNoise
-from armada_cli.training.objective import logit_matching, task_loss
-from armada_cli.training.optimizer import adamw
-from armada_cli.training.projection import StiefelOptimizer
-from armada_cli.training.seeds import drawn_from, stream
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from armada_cli.training.aligner import AlignerOutput
 
 USUAL_RATE = 3e-3
 """Learning rate of the aligner where neither the recipe nor the task says one (appendix C, GLUE)."""
+
+
+@dataclass(frozen=True)
+class ArmadaOptions:
+    """Names and defaults are the paper's (section 3, appendix C)."""
+
+    needs_teacher: ClassVar[bool] = True
+
+    manifold: Choice = option("euclid", "The manifold loss: cosine, euclid, elementwise, or any loss plugin", component="loss")
+    alpha: float = option(
+        0.5, "Weight of logit matching against the task's own loss (Eq. 2); in generation it is 0", minimum=0, maximum=1
+    )
+    beta: float = option(1.0, "Weight of the manifold loss", minimum=0)
+    gamma: float = option(1.0, "Weight of the auxiliary outputs' losses", minimum=0)
+    tau: float = option(5.0, "Temperature of logit matching (Eq. 2)", above=0)
+    normalize: str | None = option(
+        None,
+        "Scaling of projections in the manifold loss; null: the loss's own default",
+        choices=("none", "centroids", "rows", None),
+    )
+    hidden: int = option(896, "Width h of the TS Aligner; 896 makes it the paper's 0.8M parameters", minimum=1)
+    aligner: str = option("trained", "frozen: random and never trained (Figure 9)", choices=("trained", "frozen"))
+    aligner_lr: float | None = option(None, "Learning rate of the TS Aligner; null: what the task suggests, or 0.003", above=0)
+    aligner_epochs: int = option(3, "Passes of the aligner's pre-training", minimum=0)
+    aligner_manifold: bool = option(False, "Add beta x manifold to the aligner's loss too, as Table 1 reads")
+    projection: str = option(
+        "trained", "P_ts and P_s: trained on the Stiefel manifold, or fixed as drawn", choices=("trained", "fixed")
+    )
+    projection_every: int = option(
+        1, "Steps whose gradients are gathered for one update of P_ts and P_s; more than 1 slows them down", minimum=1
+    )
+    pooling: str = option(
+        "pooler",
+        "What is projected as h'_s: the model's pooler, the first token, or the mean over tokens",
+        choices=("pooler", "cls", "mean"),
+    )
+    noise: float = option(
+        0.0,
+        "Standard deviation of Gaussian noise on h_t wherever the aligner reads it, drawn once per example (Figure 10)",
+        minimum=0,
+    )
+    noise_redrawn: bool = option(False, "Draw the noise anew at every step, in place of once per example")
+
+    def smoke(self, folder: Path) -> ArmadaOptions:
+        return replace(self, aligner_epochs=min(self.aligner_epochs, 1))
+
+    def problems(self, environment: Environment) -> Iterable[str]:
+        if self.normalize is not None and not hasattr(self.manifold.options, "normalize"):
+            yield f"normalize: loss {self.manifold.name!r} has no such option"
 
 
 class Armada(Method):
@@ -36,6 +92,14 @@ class Armada(Method):
     """
 
     def __init__(self, options: Any, setup: Setup) -> None:
+        from torch import nn
+
+        from armada_cli.training.aligner import PROJECTION, StudentHeads, TSAligner
+        from armada_cli.training.noise import InputNoise
+        from armada_cli.training.optimizer import adamw
+        from armada_cli.training.projection import StiefelOptimizer
+        from armada_cli.training.seeds import drawn_from
+
         super().__init__(options, setup)
         problem = setup.problem
         if setup.features is None or setup.feature_width is None:
@@ -110,10 +174,18 @@ class Armada(Method):
         return _mean(found)
 
     def _task_loss(self, output: Tensor, h_t: Tensor, labels: Tensor) -> Tensor:
+        from torch.nn.functional import mse_loss
+
+        from armada_cli.training.objective import task_loss
+
         return mse_loss(output, h_t) if self.reconstructs else task_loss(self.setup.problem.kind, output, labels)
 
     def prepare(self) -> None:
         """Pre-trains the aligner on h_t and the labels, or on h_t alone (step 2 of the curriculum)."""
+        import torch
+
+        from armada_cli.training.seeds import stream
+
         features, train = self.setup.features, self.setup.train
         if not self.trained or features is None:
             return
@@ -124,12 +196,14 @@ class Armada(Method):
                 self.aligner_loss(self.align(h_t), h_t, self.setup.labels[rows]).backward()
                 self._step_aligner()
 
-    @torch.no_grad()
     def own_outputs(self) -> dict[str, Tensor]:
+        import torch
+
         if self.reconstructs or self.setup.features is None:
             return {}
         features = self.setup.features
-        outputs = self.align(self._read(features, torch.arange(len(features)), "scores"))
+        with torch.no_grad():
+            outputs = self.align(self._read(features, torch.arange(len(features)), "scores"))
         return {
             "aligner": _mean([output.o for output in outputs]),
             "aligner auxiliary": _mean([output.aux for output in outputs]),
@@ -178,6 +252,8 @@ class Armada(Method):
 
     def _output_terms(self, batch: Batch, output: StudentOutput, aux_s: Tensor, aligned: list[AlignerOutput]) -> list[Term]:
         """L_s1 (Eq. 2) and gamma L_s2, the same on the auxiliary outputs."""
+        from armada_cli.training.objective import logit_matching, task_loss
+
         kind, a, gamma, tau = self.setup.problem.kind, self.options.alpha, self.options.gamma, self.options.tau
         matching = _mean([logit_matching(kind, t.o, output.logits, tau) for t in aligned])
         matching_aux = _mean([logit_matching(kind, t.aux, aux_s, tau) for t in aligned])
@@ -190,6 +266,8 @@ class Armada(Method):
 
     def _generation_terms(self, output: StudentOutput, aux_s: Tensor, h_t: Tensor) -> list[Term]:
         """Next-token cross-entropy of the response, and gamma times the reconstruction of h_t from p_s."""
+        from torch.nn.functional import mse_loss
+
         assert output.loss is not None
         return [
             Term("task", 1.0, output.loss, task=True),
@@ -213,7 +291,30 @@ class Armada(Method):
         if self.stiefel_s:
             self.stiefel_s.step(self.setup.learning_rate(step))
 
+    def advice(self) -> dict[str, str]:
+        gamma = f"try gamma {{{self.options.gamma} / ratio}}"
+        return {
+            "manifold": f"try beta {{{self.options.beta} / ratio}}, or normalize: rows",
+            "output": "try a smaller alpha or another tau",
+            "auxiliary task": gamma,
+            "auxiliary output": gamma,
+            "auxiliary reconstruction": gamma,
+        }
+
 
 def _mean(values: list[Tensor]) -> Tensor:
     """The mean of tensors of one shape; a single one as it is, to the bit."""
+    import torch
+
     return values[0] if len(values) == 1 else torch.stack(values).mean(0)
+
+
+CARD = Component(
+    "armada",
+    "Cross-modal distillation through a TS Aligner: outputs, manifold, auxiliary outputs",
+    "armada_cli.methods.armada:Armada",
+    ArmadaOptions,
+    ALL,
+    revision=2,
+    reference="ARMADA, section 3, Eq. 1-5",
+)

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from torch.nn import functional
+from dataclasses import dataclass
 
-from armada_cli.contracts import Batch, Method, Setup, StudentOutput, Term
-from armada_cli.training.objective import task_loss
+from armada_cli.contracts import Batch, Choice, Component, Method, Needs, Planned, Setup, StudentOutput, Term, option
+from armada_cli.methods.kinds import WITH_LOGITS
+
+
+@dataclass(frozen=True)
+class KDOptions:
+    teacher: Choice = option(
+        "bert-base", "The text teacher: a student by name, or a mapping with its options", component="student"
+    )
+    alpha: float = option(0.5, "Weight of the teacher's soft labels", minimum=0, maximum=1)
+    temperature: float = option(4.0, "Softens both distributions; the term is scaled by its square", above=0)
+    reduction: str = option(
+        "batchmean",
+        "batchmean: the divergence per example; mean: divided by the number of classes too",
+        choices=("batchmean", "mean"),
+    )
+    teacher_seed: int = option(0, "Seed of the teacher's own trial; every seed of the student shares it", minimum=0)
+
+    def dependencies(self, trial: Planned) -> dict[str, Needs]:
+        return {"teacher": Needs(self.teacher, seed=self.teacher_seed)}
 
 
 class KD(Method):
@@ -21,6 +39,10 @@ class KD(Method):
         self.teacher_logits = setup.student_outputs("teacher")
 
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
+        from torch.nn import functional
+
+        from armada_cli.training.objective import task_loss
+
         kind, t = self.setup.problem.kind, self.options.temperature
         z_t = self.teacher_logits[batch.rows].to(output.logits.device)
         z_s = output.logits.float()
@@ -41,3 +63,16 @@ class KD(Method):
             Term("task", 1 - self.options.alpha, task_loss(kind, z_s, batch.labels), task=True),
             Term("soft labels", self.options.alpha, soft),
         ]
+
+    def advice(self) -> dict[str, str]:
+        return {"soft labels": "try a smaller alpha or temperature"}
+
+
+CARD = Component(
+    "kd",
+    "Soft labels of a larger language model trained on the same task",
+    "armada_cli.methods.kd:KD",
+    KDOptions,
+    WITH_LOGITS,
+    reference="Hinton et al. 2015",
+)

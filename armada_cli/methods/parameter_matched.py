@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from armada_cli.contracts import Batch, Method, Setup, StudentOutput, Term
-from armada_cli.methods import PROJECTION
-from armada_cli.training.aligner import StudentHeads
-from armada_cli.training.objective import task_loss
-from armada_cli.training.projection import StiefelOptimizer
-from armada_cli.training.seeds import drawn_from
+from armada_cli.contracts import Batch, Component, Method, Setup, StudentOutput, Term, option
+from armada_cli.methods.kinds import WITH_LOGITS
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ParameterMatchedOptions:
+    gamma: float = option(1.0, "Weight of the auxiliary output's task loss", minimum=0)
+    projection: str = option("trained", "P_s: trained on the Stiefel manifold, or fixed as drawn", choices=("trained", "fixed"))
+    projection_every: int = option(
+        1, "Steps whose gradients are gathered for one update of P_s; more than 1 slows it down", minimum=1
+    )
 
 
 class ParameterMatched(Method):
     """L = L_T(Y, o_s) + gamma L_T(Y, o_aux_s), with P_s and O_aux_s as `Armada` has them, drawn from the same stream."""
 
     def __init__(self, options: object, setup: Setup) -> None:
+        from armada_cli.training.aligner import PROJECTION, StudentHeads
+        from armada_cli.training.projection import StiefelOptimizer
+        from armada_cli.training.seeds import drawn_from
+
         super().__init__(options, setup)
         with drawn_from(setup.seed, "extra heads"):
             per_choice = setup.problem.kind == "multiple-choice"
@@ -35,6 +48,8 @@ class ParameterMatched(Method):
         return {"stiefel": self.stiefel.adam} if self.stiefel else {}
 
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
+        from armada_cli.training.objective import task_loss
+
         kind = self.setup.problem.kind
         _, aux = self.heads(output.pooled.float())
         return [
@@ -48,3 +63,15 @@ class ParameterMatched(Method):
     def after_step(self, step: int) -> None:
         if self.stiefel:
             self.stiefel.step(self.setup.learning_rate(step))
+
+    def advice(self) -> dict[str, str]:
+        return {"auxiliary task": f"try gamma {{{self.options.gamma} / ratio}}"}
+
+
+CARD = Component(
+    "parameter-matched",
+    "The student with ARMADA's extra heads and no teacher: what the parameters alone give",
+    "armada_cli.methods.parameter_matched:ParameterMatched",
+    ParameterMatchedOptions,
+    WITH_LOGITS,
+)

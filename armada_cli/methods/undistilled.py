@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from armada_cli.contracts import Batch, Method, StudentOutput, Term
-from armada_cli.training.objective import task_loss
+from armada_cli.contracts import Batch, Component, Method, NoOptions, StudentOutput, Term
+from armada_cli.methods.kinds import ALL
 
 
 class Undistilled(Method):
@@ -11,6 +11,17 @@ class Undistilled(Method):
     batches, head and dropout of the same seed."""
 
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
+        from armada_cli.training.objective import task_loss
+
         if output.loss is not None:
             return [Term("task", 1.0, output.loss, task=True)]
         return [Term("task", 1.0, task_loss(self.setup.problem.kind, output.logits, batch.labels), task=True)]
+
+
+CARD = Component(
+    "undistilled",
+    "The student fine-tuned on the labels alone",
+    "armada_cli.methods.undistilled:Undistilled",
+    NoOptions,
+    ALL,
+)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from armada_cli.training.projection import OrthogonalMap
 
+PROJECTION = 768
+"""Width of the shared manifold: P_ts and P_s map onto R^768 (Table 1)."""
+
 
 @dataclass
 class AlignerOutput:

@@ -188,7 +188,7 @@ class Loop:
         if not math.isfinite(total):
             raise TrialFailed(
                 f"the loss became {total} at step {step + 1} of {self.steps}, on training rows {_short(rows)}; "
-                f"the checkpoint before it is kept. Try a lower lr or beta"
+                f"the checkpoint before it is kept. Try a lower lr"
             )
         self._average(self.heads, *self.own.values())
         if self.train.clip:
@@ -206,7 +206,7 @@ class Loop:
             if value.requires_grad and not bool(torch.isfinite(value).all()):
                 raise TrialFailed(
                     f"the student's weights are not finite after step {done} of {self.steps} ({name}); "
-                    f"the checkpoint before it is kept. Try a lower lr or beta"
+                    f"the checkpoint before it is kept. Try a lower lr"
                 )
 
     def _micro_batches(self, rows: list[int]) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, TypeAlias
@@ -18,14 +19,7 @@ NOT_FINITE = "not finite"
 LIMIT = 2.0
 """A term that pulls on h'_s this many times as hard as the task's loss (in the median) is worth a line."""
 
-ADVICE = {
-    "manifold": "try beta {weight:.2g}, or normalize: rows",
-    "output": "try a smaller alpha or another tau",
-    "auxiliary task": "try gamma {weight:.2g}",
-    "auxiliary output": "try gamma {weight:.2g}",
-    "auxiliary reconstruction": "try gamma {weight:.2g}",
-    "soft labels": "try a smaller alpha or temperature",
-}
+_QUOTIENT = re.compile(r"\{(\d+(?:\.\d+)?(?:e[-+]?\d+)?) / ratio\}")
 
 NO_ANCHOR = "the student's plugin hands out no tensor that both come from (StudentOutput.anchor)"
 
@@ -40,12 +34,12 @@ def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Figure]
     return medians
 
 
-def warnings(records: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> list[str]:
+def warnings(records: Sequence[Mapping[str, Any]], advice: Mapping[str, str]) -> list[str]:
     """One line for each term that outweighs the task's, and for each whose pull is not known.
 
     Args:
         records: a trial's log (see `Loop`), every one with ``terms: {name: [value, gradient norm]}``.
-        weights: option value that scales a term (beta for the manifold), for the advice.
+        advice: what the method says to try, by the term's name (see `Method.advice`).
     """
     pairs: dict[str, list[tuple[float, float]]] = {}
     unknown: dict[str, None] = {}
@@ -61,16 +55,21 @@ def warnings(records: Sequence[Mapping[str, Any]], weights: Mapping[str, float])
     for name, values in pairs.items():
         ratio = median(gradient for gradient, _ in values) / median(task for _, task in values)
         if ratio > LIMIT:
-            advice = ADVICE.get(name, "try a smaller weight for it").format(weight=weights.get(name, 1.0) / ratio)
+            what = _divide(advice.get(name, "try a smaller weight for it"), ratio)
             lines.append(
                 f"the {name} term pulls on h'_s {ratio:.1f} times as hard as the task's own loss "
-                f"(medians of {len(values)} steps); {advice}"
+                f"(medians of {len(values)} steps); {what}"
             )
     if "task" in unknown:
         lines.append(f"how hard the terms pull on h'_s beside the task's own loss is unknown: {NO_ANCHOR}")
     else:
         lines += [f"how hard the {name} term pulls on h'_s is unknown: {NO_ANCHOR}" for name in unknown]
     return lines
+
+
+def _divide(text: str, ratio: float) -> str:
+    """The text with each ``{NUMBER / ratio}`` worked out to two digits."""
+    return _QUOTIENT.sub(lambda quotient: f"{float(quotient[1]) / ratio:.2g}", text)
 
 
 def _median(values: Iterable[Figure]) -> Figure:
