@@ -21,8 +21,8 @@ from armada_cli import Environment, option
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import KINDS, Component
 from armada_cli.models import hub
-from armada_cli.recipe.components import read_settings
 from armada_cli.recipe.document import Source, Table, parse
+from armada_cli.recipe.keys import read_settings
 from armada_cli.recipe.problems import Problems
 from armada_cli.registry import catalog
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armada_cli.contracts import TASK_KINDS, Environment
 from armada_cli.errors import UserError
-from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Table, plain, without_text
+from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
+from armada_cli.recipe.keys import Setting, describe_unknown_key, is_read_otherwise, nowhere, read_settings
 from armada_cli.recipe.model import Choice, Train
+from armada_cli.recipe.points import Context, Point, keep_distinct
 from armada_cli.recipe.problems import Problems
-from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal, read, show, takes_list
+from armada_cli.recipe.values import default_of, is_required, literal, read, takes_list
 from armada_cli.registry import local
 from armada_cli.registry.catalog import Catalog
 from armada_cli.registry.choosing import default_choice, make_options
-from armada_cli.registry.registered import Registered, did_you_mean
+from armada_cli.registry.registered import Registered
 from armada_cli.settings import MethodFeatures
 
 
@@ -39,36 +40,6 @@ RESERVED = {
     "method": ("name", "as", "train", "features"),
     "loss": ("name",),
 }
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the reading of one recipe shares. ``train``: the recipe's own training settings, already checked."""
-
-    catalog: Catalog
-    environment: Environment
-    problems: Problems
-    train: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One value of one option or training setting, how a title writes it, and how the resolved recipe does."""
-
-    key: str
-    value: Any
-    shown: str
-    node: Node
-    data: Any = None
-
-
-@dataclass(frozen=True)
-class Point:
-    """A choice with what is needed to speak about it: its place, its origin in the recipe, where its options stand."""
-
-    choice: Choice
-    place: Place
-    nodes: Mapping[str, Node]
 
 
 def read_components(node: Node | None, kind: str, label: str, context: Context) -> tuple[list[Point], list[Any]]:
@@ -92,73 +63,7 @@ def read_components(node: Node | None, kind: str, label: str, context: Context) 
             message = f"{label} is more than {MAX_CHOICES} points, with all grids"
             context.problems.add(node.place, message, "Make several recipes of it")
             return [], []
-    return _distinct(points, kind, context.problems), resolved
-
-
-def _nowhere(key: str, node: Node) -> str:
-    return ""
-
-
-def read_settings(
-    table: Table,
-    options: type,
-    label: str,
-    problems: Problems,
-    *,
-    grid: bool,
-    reserved: tuple[str, ...] = (),
-    what: str = "",
-    elsewhere: Callable[[str, Node], str] = _nowhere,
-    context: Context | None = None,
-) -> list[list[Setting]] | None:
-    """The written keys of `table`, checked against a dataclass: for each its values, more than one where it is a grid. None
-    when a problem makes the whole unusable (a missing or unknown key, a wrong value).
-
-    Args:
-        elsewhere: what to do about a key that is unknown here and belongs in another place; empty where there is none.
-        context: needed where an option may be a component.
-    """
-    kinds = field_types(options)
-    fields = {item.name: item for item in dataclasses.fields(options) if item.init}
-    settings: list[list[Setting]] = []
-    sound = True
-    for key, entry in table.entries.items():
-        if key in reserved:
-            continue
-        if key not in fields:
-            hint = elsewhere(key, entry.node) or _unknown_key(key, entry.node, [*fields, *reserved])
-            problems.add(entry.key, f"unknown {what or f'key of {label}'}", hint)
-            sound = False
-            continue
-        if fields[key].metadata.get("secret"):
-            entry = Entry(entry.key, without_text(entry.node))
-        points: tuple[Node, ...] = (entry.node,)
-        if isinstance(entry.node, Items) and not takes_list(kinds[key]):
-            if not grid:
-                problems.add(entry.node.place, f"{label}.{key} must be {describe(kinds[key])}", "Write a single value")
-                sound = False
-                continue
-            if not entry.node.items:
-                problems.add(entry.node.place, f"{label}.{key} is an empty list", "Name at least one value")
-                sound = False
-                continue
-            points = entry.node.items
-        values = []
-        kind = fields[key].metadata.get("component")
-        for point in points:
-            if kind and context:
-                value, data = _read_parts(point, kind, kinds[key], f"{label}.{key}", context)
-            else:
-                value = read(point, kinds[key], f"{label}.{key}", fields[key].metadata, problems, _fallback(fields[key]))
-                data = value
-            sound = sound and value is not INVALID
-            values.append(Setting(key, value, _shown(point, value, fields[key].metadata), point, data))
-        settings.append(values)
-    for item in fields.values():
-        if is_required(item) and item.name not in table.entries:
-            problems.add(table.place, f"{what or label} misses {item.name!r}", _how_to_add(item, kinds[item.name]), snippet="")
-            sound = False
-    return settings if sound else None
+    return keep_distinct(points, kind, context.problems), resolved
 
 
 def _read_parts(node: Node, kind: str, annotation: Any, label: str, context: Context) -> tuple[Any, Any]:
@@ -272,8 +177,8 @@ def _expand(
             grid=True,
             reserved=reserved,
             what=what,
-            elsewhere=_setting_of_features if kind == "method" else _nowhere,
-            context=context,
+            elsewhere=_setting_of_features if kind == "method" else nowhere,
+            read_part=functools.partial(_read_parts, context=context),
         )
     except TypeError as error:
         problems.add(name.place, f"{kind} {name.value!r} of {registered.distribution} is broken: {error}")
@@ -404,7 +309,7 @@ def _read_beside(
     label: str,
     example: str,
     problems: Problems,
-    elsewhere: Callable[[str, Node], str] = _nowhere,
+    elsewhere: Callable[[str, Node], str] = nowhere,
 ) -> list[list[Setting]] | None:
     """The settings in the mapping `key` beside a component's options; None when a problem makes them unusable."""
     node = table.get(key) if key in RESERVED[kind] else None
@@ -451,7 +356,7 @@ def read_limit(node: Node | None, label: str, problems: Problems) -> dict[str, i
     limit: dict[str, int] = {}
     for key, entry in node.entries.items():
         if key not in ("train", "validation"):
-            problems.add(entry.key, f"unknown key of {label}", _unknown_key(key, entry.node, ["train", "validation"]))
+            problems.add(entry.key, f"unknown key of {label}", describe_unknown_key(key, entry.node, ["train", "validation"]))
             continue
         value = read(entry.node, int, f"{label}.{key}", {"minimum": 1}, problems, "Name a number of rows")
         if value is not INVALID:
@@ -466,118 +371,8 @@ def _read_alias(node: Node | None, label: str, problems: Problems) -> str:
     return "" if value is INVALID else " ".join(value.split())
 
 
-def _distinct(points: list[Point], kind: str, problems: Problems) -> list[Point]:
-    """Reports choices that are the same, and different ones that would share a title."""
-    seen: dict[str, Point] = {}
-    fresh: list[Point] = []
-    for point in points:
-        choice = point.choice
-        limit = sorted((choice.limit or {}).items())
-        settings = sorted(choice.train.items()), sorted(choice.features.items())
-        key = repr((choice.registered.origin, choice.name, choice.options, settings, limit))
-        if key in seen:
-            first = seen[key].choice.place
-            problems.add(point.place, f"the same {kind} as at {first}", "Remove one of them", snippet=choice.title)
-            continue
-        seen[key] = point
-        fresh.append(point)
-    counts: dict[str, int] = {}
-    for point in fresh:
-        counts[point.choice.title] = counts.get(point.choice.title, 0) + 1
-    titles: dict[str, Point] = {}
-    distinct: list[Point] = []
-    for point in fresh:
-        choice = point.choice
-        if counts[choice.title] > 1 and (choice.limit or choice.train):
-            words = " ".join(f"{key}={show(value)}" for key, value in {**choice.train, **(choice.limit or {})}.items())
-            choice = dataclasses.replace(choice, title=f"{choice.title} {words}")
-        if choice.title in titles:
-            first = titles[choice.title].choice.place
-            problems.add(
-                point.place, f"two {kind}s have one title, the other at {first}", "Give one an `as:`", snippet=choice.title
-            )
-            continue
-        titles[choice.title] = point
-        distinct.append(dataclasses.replace(point, choice=choice))
-    return distinct
-
-
-def check_combinations(
-    students: list[Point], teachers: list[Point], tasks: list[Point], methods: list[Point], problems: Problems
-) -> None:
-    """Reports what cannot be trained together, before anything is loaded."""
-    kinds: dict[int, str] = {}
-    for number, task in enumerate(tasks):
-        registered = task.choice.registered
-        try:
-            kinds[number] = registered.component.kind(task.choice.options)
-        except Exception as error:
-            problems.add(
-                task.place, f"plugin {registered.plugin!r} of {registered.distribution} cannot tell the task's kind: {error}"
-            )
-    for method in methods:
-        able = set(method.choice.registered.component.provides) & set(TASK_KINDS)
-        for number, kind in kinds.items():
-            if able and kind not in able:
-                problems.add(
-                    method.place,
-                    f"method {method.choice.name!r} cannot train task {tasks[number].choice.name!r} ({kind})",
-                    f"It trains {', '.join(item for item in TASK_KINDS if item in able)}",
-                    snippet=method.place.text,
-                )
-        if not teachers and method.choice.needs_teacher:
-            hint = "Add `teacher: NAME`; `armada list teachers` shows the names"
-            problems.add(method.place, f"method {method.choice.name!r} needs a teacher, the recipe has none", hint)
-    for student in students:
-        provides = set(student.choice.registered.component.provides)
-        for number, kind in kinds.items():
-            if kind == "generation" and "encoder" in provides and "decoder" not in provides:
-                problems.add(
-                    student.place,
-                    f"student {student.choice.name!r} is an encoder and cannot do task {tasks[number].choice.name!r} ({kind})",
-                    "Name a decoder; `armada list students` shows which are",
-                )
-
-
 def _is_resolved(options: type, key: str) -> bool:
-    return any(item.name == key and _is_read_otherwise(item.metadata) for item in dataclasses.fields(options))
-
-
-def _is_read_otherwise(metadata: Mapping[str, Any]) -> bool:
-    """Whether the value of an option is another one than what stands in the recipe: a path or a component."""
-    return bool(metadata.get("path") or metadata.get("place") or metadata.get("component"))
-
-
-def _shown(node: Node, value: Any, metadata: Mapping[str, Any]) -> str:
-    """A value in a title: a path as it was written, not as it was resolved."""
-    if value is INVALID:
-        return ""
-    text = show(plain(node)) if _is_read_otherwise(metadata) else show(value)
-    return " ".join(text.split())
-
-
-def _unknown_key(key: str, node: Node, known: list[str]) -> str:
-    word, colon, _ = key.partition(":")
-    if colon and isinstance(node, Scalar) and node.value is None and word in known:
-        return f"Write a space after the colon: '{word}: {key.partition(':')[2]}'"
-    near = did_you_mean(key, known)
-    if near:
-        return near[0].upper() + near[1:]
-    return f"Known are {', '.join(known)}" if known else "It has none"
-
-
-def _fallback(item: dataclasses.Field[Any]) -> str:
-    """What to say of a wrong value when there is nothing better."""
-    if not is_required(item):
-        return f"The default is {literal(default_of(item))}"
-    return item.metadata.get("help", "").rstrip(".")
-
-
-def _how_to_add(item: dataclasses.Field[Any], annotation: Any) -> str:
-    limits = bounds(item.metadata)
-    meaning = item.metadata.get("help", "").rstrip(".")
-    wanted = describe(annotation) + (f" ({limits})" if limits else "")
-    return f"Add `{item.name}:`, {wanted}" + (f": {meaning}" if meaning else "")
+    return any(item.name == key and is_read_otherwise(item.metadata) for item in dataclasses.fields(options))
 
 
 def _wrapped(entry: Table, kind: str, catalog: Catalog) -> str:

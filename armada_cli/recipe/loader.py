@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import Environment
-from armada_cli.recipe.components import (
-    Context,
-    check_combinations,
-    option_of_methods,
-    read_components,
-    read_limit,
-    read_settings,
-)
+from armada_cli.recipe.components import option_of_methods, read_components, read_limit
 from armada_cli.recipe.document import INVALID, Items, Node, Scalar, Table
 from armada_cli.recipe.inherit import apply_overrides, read_file
+from armada_cli.recipe.keys import read_settings
 from armada_cli.recipe.model import Features, Recipe, Train
+from armada_cli.recipe.points import Context, check_combinations
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import find_recipe
 from armada_cli.recipe.values import read
