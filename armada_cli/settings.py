@@ -19,7 +19,9 @@ class Train:
     schedule: str = option("linear", "What follows the warm-up", choices=("linear", "constant", "cosine"))
     clip: float = option(1.0, "Gradient norm of the student is clipped here; 0 is off", minimum=0)
     max_length: int = option(128, "Tokens of one input; longer texts are cut", minimum=8)
-    accumulation: int = option(1, "Micro-batches per optimizer step; a manifold loss sees one at a time", minimum=1)
+    accumulation: int = option(
+        1, "Micro-batches per optimizer step; a loss that is no mean over rows sees one at a time", minimum=1
+    )
     precision: str = option(
         "auto",
         "Of training, not of scores: float32, bf16 (autocast), or auto: bf16 where the processor multiplies it faster",

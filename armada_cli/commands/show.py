@@ -117,7 +117,22 @@ def example(kind: str, name: str, options: list[dict[str, Any]]) -> str:
         return f"tasks:\n  - {value}"
     if kind == "method":
         return f"methods:\n  - {value}"
-    return f"methods:\n  - name: armada\n    manifold: {value}"
+    method, option = _method_with_a_loss()
+    return f"methods:\n  - name: {method}\n    {option}: {value}" if method else f"{kind}: {value}"
+
+
+def _method_with_a_loss() -> tuple[str, str]:
+    """A method that takes a loss, one of armada's own if there is one, and its option for it; empty where there is none."""
+    import dataclasses
+
+    from armada_cli.registry.registered import OWN_DISTRIBUTION
+
+    methods = sorted(load_catalog().components("method"), key=lambda item: item.distribution != OWN_DISTRIBUTION)
+    for registered in methods:
+        for item in dataclasses.fields(registered.component.options):
+            if item.metadata.get("component") == "loss":
+                return registered.name, item.name
+    return "", ""
 
 
 def _packages(card: Any) -> list[dict[str, str]]:
