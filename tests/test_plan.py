@@ -13,7 +13,8 @@ import pytest
 
 from armada_cli import Environment, UserError
 from armada_cli.contracts import Needs, Planned, distribution_name
-from armada_cli.plan.planning import HOST_REVISION, Trial, make_plan
+from armada_cli.plan.planning import HOST_REVISION, make_plan
+from armada_cli.plan.trials import Trial
 from armada_cli.recipe import load_recipe
 from armada_cli.registry import catalog
 from armada_cli.registry.restore import restore

@@ -8,10 +8,12 @@ import re
 import pytest
 
 from armada_cli import Environment
-from armada_cli.plan.planning import EVALUATED, Plan, make_plan
+from armada_cli.plan.planning import make_plan
+from armada_cli.plan.trials import Plan
 from armada_cli.recipe.loader import describe_recipe, load_recipe
 from armada_cli.recipe.shipped import reproduces, shipped_recipes
 from armada_cli.registry.catalog import Catalog
+from armada_cli.runs import EVALUATED
 
 RECIPES = shipped_recipes()
 OWN = ("ensemble", "image_api", "instruct_offline", "minilm_speech_glue", "quickstart", "reasoning_offline")

@@ -16,8 +16,8 @@ from running import armada, by_method, ended, recorded, results, start, train, w
 from tiny_decoders import tiny_llama
 
 from armada_cli.evaluation import metrics
-from armada_cli.plan.planning import EVALUATED
 from armada_cli.registry import catalog
+from armada_cli.runs import EVALUATED
 
 SETS = ("self-inst", "dolly", "vicuna")
 """The training set stands in the middle: its order in a recipe must not matter."""

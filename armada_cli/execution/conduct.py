@@ -25,7 +25,7 @@ from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.files import write_atomic, write_json
 from armada_cli.launch import read_launch
 from armada_cli.plan.hardware import device_kind
-from armada_cli.plan.planning import FeatureJob, Plan, Trial
+from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.run_record import RunRecord, read_record
 from armada_cli.runs import RESULT, Runs
 

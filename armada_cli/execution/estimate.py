@@ -19,8 +19,9 @@ from typing import Any
 from armada_cli.contracts import Environment
 from armada_cli.execution.judgement import Verdict, judge
 from armada_cli.features.prepare import count_missing
-from armada_cli.plan.planning import EVALUATED, Plan, Trial
+from armada_cli.plan.trials import Plan, Trial
 from armada_cli.recipe.model import Choice
+from armada_cli.runs import EVALUATED
 
 TRAINED_BYTES = 16
 ACTIVATION_BYTES = 34

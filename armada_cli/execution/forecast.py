@@ -10,7 +10,7 @@ from armada_cli.contracts import Environment
 from armada_cli.execution.judgement import judge
 from armada_cli.features.prepare import count_missing
 from armada_cli.models.weights import count_parameters
-from armada_cli.plan.planning import FeatureJob, Plan
+from armada_cli.plan.trials import FeatureJob, Plan
 from armada_cli.recipe.model import Choice
 from armada_cli.runs import Runs
 

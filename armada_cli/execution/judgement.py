@@ -21,9 +21,10 @@ from armada_cli.errors import UserError
 from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.features.store import input_hashes
 from armada_cli.files import cache_folder, read_json, write_bytes_atomic, write_json
-from armada_cli.plan.planning import EVALUATED, FeatureJob, Plan, Trial
+from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Choice
 from armada_cli.registry.restore import write_options
+from armada_cli.runs import EVALUATED
 
 VERSION = 1
 """Part of what a verdict is kept under; raised when rows are judged differently."""

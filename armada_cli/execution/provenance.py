@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import distribution_name
-from armada_cli.plan.planning import Plan, Trial
+from armada_cli.plan.trials import Plan, Trial
 from armada_cli.recipe.model import Choice
 
 PACKAGES = ("armada-cli", "torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "scikit-learn", "safetensors")
