@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def one_line(text: object, limit: int | None = None) -> str:
+    """A text without line ends and runs of blanks; what is longer than `limit` characters ends in ``...``."""
+    line = " ".join(str(text).split())
+    return line if limit is None or len(line) <= limit else line[: limit - 3] + "..."
+
+
+def name_error(error: BaseException, limit: int | None = None) -> str:
+    """An exception's class and message on one line; the message has at most `limit` characters."""
+    message = one_line(error, limit)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 class UserError(Exception):
     """A mistake the user can mend. `str(error)` is the whole message; no traceback is shown.
 

@@ -14,7 +14,7 @@ import click
 
 from armada_cli.console import guard_streams, guarded_streams
 from armada_cli.credentials import hide
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.escaping import escape_line
 
 COMMANDS = {
@@ -146,7 +146,7 @@ def _invoke(arguments: list[str]) -> int:
 
 def _describe(error: click.ClickException) -> str:
     """Click's message on one line, with where to look further."""
-    message = " ".join(error.format_message().split())
+    message = one_line(error.format_message())
     if message[:1].isupper() and message[1:2].islower():
         message = message[0].lower() + message[1:]
     context = getattr(error, "ctx", None)

@@ -8,6 +8,7 @@ import click
 
 from armada_cli.commands import on_terminal
 from armada_cli.console import make_console
+from armada_cli.errors import one_line
 from armada_cli.escaping import escape_for_terminal, escape_line
 
 
@@ -20,7 +21,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """
     if not on_terminal():
         for row in [columns, *rows] if header else rows:
-            click.echo("\t".join(" ".join(str(cell).split()) for cell in row))
+            click.echo("\t".join(one_line(cell) for cell in row))
         return
     from rich import box
     from rich.table import Table

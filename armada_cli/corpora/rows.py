@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Self
 
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import JSON, Environment, Split, Task, option
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, name_error
 from armada_cli.models.hub import cache_home
 from armada_cli.reading import open_file, parse_json, read_bytes
 
@@ -203,7 +203,7 @@ def _from_hub(
         if "script" in str(error).lower():
             # A dataset that is still a script is never executed; the hub keeps a converted copy beside it.
             hint = f"Try `revision: refs/convert/parquet`, or {mirror}"
-        raise UserError(f"{name} could not be loaded ({_reason(error)})", hint) from error
+        raise UserError(f"{name} could not be loaded ({name_error(error, 160)})", hint) from error
     found = [dict(row) for row in table]
     if not found:
         raise UserError(f"{name} has no rows", f"{_capital(mirror)}")
@@ -233,11 +233,6 @@ def _client(offline: bool) -> Iterator[Any]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
 # --------------------------------------------------------------------------------------------------- instruction data

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import JSON, Environment, Split, TeacherInput, fingerprint
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, name_error
 from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.features.store import input_hashes
 from armada_cli.files import cache_folder, read_json, write_bytes_atomic, write_json
@@ -213,7 +213,7 @@ class _Reader:
             yield str(error)
             return
         except Exception as error:
-            yield f"{who} cannot be made: {_one_line(error)}"
+            yield f"{who} cannot be made: {name_error(error, 200)}"
             return
         for name, limit in self.part.splits.items():
             try:
@@ -225,7 +225,7 @@ class _Reader:
                 continue
             except Exception as error:
                 hint = f"`armada verify task {registered.name}` asks it alone"
-                yield f"{who} cannot read its {name} rows: {_one_line(error)}. {hint}"
+                yield f"{who} cannot read its {name} rows: {name_error(error, 200)}. {hint}"
                 continue
             for fault in _faults(task.kind, split, classes, name):
                 yield f"task {self.part.task.name}: {fault}"
@@ -238,10 +238,6 @@ class _Reader:
             if problem:
                 raise UserError(problem)
         return self.splits["train"].teacher_inputs
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _faults(kind: str, split: Split, classes: int, name: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.console import print_line
 from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, Unanswered
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, name_error, one_line
 from armada_cli.features.claims import Claims
 from armada_cli.features.progress import Progress, show_progress
 from armada_cli.features.store import FeatureStore, identity_key, input_hash, input_hashes, maker, teacher_identity
@@ -245,7 +245,7 @@ class _Caller:
             raise
         except (Exception, SystemExit) as error:
             raise UserError(
-                f"{self.place} {what}: {one_line(error)}", "This is the plugin's own error; report it there"
+                f"{self.place} {what}: {name_error(error)}", "This is the plugin's own error; report it there"
             ) from error
 
     def __call__(self, inputs: list[TeacherInput]) -> tuple[np.ndarray | None, list[int]]:
@@ -293,7 +293,7 @@ class _Caller:
         culprit = f"a batch of {len(inputs)}, the first of which is {quote(inputs[0])}"
         if isinstance(error, (ConnectionError, TimeoutError)):
             hint = "Every finished batch is kept; run again to go on"
-            return UserError(f"{self.place} cannot be reached: {one_line(error)}", hint)
+            return UserError(f"{self.place} cannot be reached: {name_error(error)}", hint)
         for value in inputs:
             try:
                 teacher.represent([value])
@@ -301,7 +301,7 @@ class _Caller:
                 culprit, error = quote(value), single
                 break
         hint = "This is the plugin's own error; every finished batch is kept"
-        return UserError(f"{self.place} fails on {culprit}: {one_line(error)}", hint)
+        return UserError(f"{self.place} fails on {culprit}: {name_error(error)}", hint)
 
     def _check(self, result: Any, inputs: list[TeacherInput]) -> np.ndarray:
         import numpy as np
@@ -330,19 +330,12 @@ class _Caller:
             try:
                 self._teacher.close()
             except Exception as error:  # the vectors are safe; a failure to tidy up must not hide that
-                print_line(f"armada: {self.place} did not close: {one_line(error)}", error=True)
+                print_line(f"armada: {self.place} did not close: {name_error(error)}", error=True)
 
 
 def quote(value: TeacherInput) -> str:
     """An input as an error message shows it: one line, at most 60 characters."""
-    text = " ".join(str(value).split())
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return repr(one_line(value, 60))
 
 
-def one_line(error: BaseException) -> str:
-    """An exception's class and message on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-__all__ = ["ExtractionReport", "Progress", "extract", "one_line", "quote", "remove_damaged"]
+__all__ = ["ExtractionReport", "Progress", "extract", "quote", "remove_damaged"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Component, Environment, TeacherInput, canonical, fingerprint
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.features.store import (
     FeatureStore,
     identity_key,
@@ -263,7 +263,7 @@ def read_tensors(path: Path, what: str, hint: str) -> tuple[dict[str, np.ndarray
     except OSError as error:
         raise UserError(f"{path}: {what} cannot be read ({error.strerror})", hint) from None
     except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{path}: is damaged or not a safetensors file ({' '.join(str(error).split())})", hint) from None
+        raise UserError(f"{path}: is damaged or not a safetensors file ({one_line(error)})", hint) from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:

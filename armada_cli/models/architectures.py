@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.models import hub, weights
 from armada_cli.reading import load_json
 
@@ -221,7 +221,7 @@ def with_layers(subject: str, config: Any, layers: int) -> Any:
     try:
         return type(config).from_dict(shorten(values, layers))
     except Exception as error:  # each family judges its own configuration, in its own words
-        text = " ".join(str(error).split())[-160:]
+        text = one_line(error)[-160:]
         raise UserError(
             f"{subject}: a {config.model_type} of {layers} of its {there} layers is refused ({type(error).__name__}: {text})",
             "Ask for another number of layers",

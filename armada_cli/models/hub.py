@@ -16,7 +16,7 @@ from typing import Any
 
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import Environment
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, name_error, one_line
 from armada_cli.models import pickled
 from armada_cli.models.own_code import needs_own_code
 from armada_cli.models.weights import damage
@@ -209,14 +209,16 @@ def cannot_load(subject: str, place: str, what: str, error: Exception, environme
         subject: who needs it, as in ``teacher stable-diffusion``.
         what: the part that failed: ``tokenizer``, ``weights``, ``pipeline``.
     """
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if "trust_remote_code" in text:  # what transformers and diffusers say of a model that is to bring its own code
         return UserError(f"{subject} {place}: {OWN_CODE}", OTHER_MODEL)
     if local_folder(place) is not None:
         if "safetensors" in type(error).__name__.lower() or "header" in text.lower():
-            return UserError(f"{subject} folder {place}: the {what} are damaged ({text[:120]})", "Copy or save them again")
+            return UserError(
+                f"{subject} folder {place}: the {what} are damaged ({one_line(text, 120)})", "Copy or save them again"
+            )
         return UserError(
-            f"{subject} folder {place}: no usable {what} ({type(error).__name__}: {text[:160]})",
+            f"{subject} folder {place}: no usable {what} ({name_error(error, 160)})",
             "It must be a folder that save_pretrained wrote, with *.safetensors and all that belongs to it",
         )
     if environment.offline:
@@ -226,11 +228,11 @@ def cannot_load(subject: str, place: str, what: str, error: Exception, environme
         )
     if "gated" in text.lower() or "401" in text or "403" in text:
         return UserError(
-            f"{subject} {place}: the hub does not hand it out to you ({text[:120]})",
+            f"{subject} {place}: the hub does not hand it out to you ({one_line(text, 120)})",
             f"Accept its licence at https://huggingface.co/{place}, then `hf auth login`",
         )
     return UserError(
-        f"{subject} {place}: the {what} could not be fetched ({type(error).__name__}: {text[:160]})",
+        f"{subject} {place}: the {what} could not be fetched ({name_error(error, 160)})",
         "Check the name and the connection, or name a local folder",
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.content import content_fingerprint, fingerprints_of_files
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.files import cache_folder, make_readable, publish_folder, read_json, remove_leftovers, write_json
 from armada_cli.models.packaged import NOTE, alone, telling
 from armada_cli.models.weights import damage
@@ -310,8 +310,7 @@ def _more_than_tensors(path: Path, subject: str) -> UserError:
 
 
 def _damaged(path: Path, subject: str, error: object) -> UserError:
-    text = " ".join(str(error).split())
-    return UserError(f"{subject}: {path} is damaged, or no file of weights ({text[:120]})", "Copy or fetch it again")
+    return UserError(f"{subject}: {path} is damaged, or no file of weights ({one_line(error, 120)})", "Copy or fetch it again")
 
 
 def _take_over(source: Path, target: Path) -> None:

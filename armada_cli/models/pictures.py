@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Environment
 from armada_cli.devices import pick_device
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.models import hub
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def read_picture(source: Path | bytes, max_pixels: int | None = None) -> Image:
     except Image.UnidentifiedImageError:
         raise BadPicture(f"it is no picture of a known kind ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders of damaged files raise what they like
-        raise BadPicture(f"it is damaged or cut short ({' '.join(str(error).split())[:100]})") from None
+        raise BadPicture(f"it is damaged or cut short ({one_line(error, 100)})") from None
 
 
 def _factor(size: tuple[int, int]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import Environment
+from armada_cli.errors import one_line
 from armada_cli.recipe.components import option_of_methods, read_components, read_limit
 from armada_cli.recipe.document import INVALID, Items, Node, Scalar, Table
 from armada_cli.recipe.inherit import apply_overrides, read_file
@@ -93,7 +94,7 @@ def describe_recipe(path: Path) -> dict[str, str]:
     found = {}
     for key in ("title", "summary"):
         node = root.get(key) if root else None
-        found[key] = " ".join(str(node.value).split()) if isinstance(node, Scalar) and node.value is not INVALID else ""
+        found[key] = one_line(node.value) if isinstance(node, Scalar) and node.value is not INVALID else ""
     return found
 
 

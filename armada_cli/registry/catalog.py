@@ -22,7 +22,7 @@ import pluggy
 
 from armada_cli.console import print_line
 from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, name_error
 from armada_cli.registry import hookspecs
 from armada_cli.registry.registered import OWN_DISTRIBUTION, Registered, did_you_mean
 
@@ -142,7 +142,7 @@ class Catalog:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever a stranger's module raises must not reach the user's command
-            plugin.error = _one_line(error)
+            plugin.error = _describe_failure(error)
             if module is not None and manager.is_registered(module):
                 manager.unregister(module)
         else:
@@ -304,13 +304,13 @@ def _check_card(kind: str, card: Component) -> None:
         )
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+def _describe_failure(error: BaseException) -> str:
+    text, said = str(error), name_error(error)
     newer = isinstance(error, TypeError) and "Component.__init__() got an unexpected keyword argument" in text
     if newer or (isinstance(error, ImportError) and text.startswith("cannot import name") and "'armada_cli" in text):
         # Names and fields are added to a contract before its number says so, and the number is read last.
-        text += "; it may be written for another armada-cli than this one: upgrade the older of the two"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        said += "; it may be written for another armada-cli than this one: upgrade the older of the two"
+    return said
 
 
 @functools.cache

@@ -36,7 +36,7 @@ from armada_cli.contracts import (
     Task,
     Teacher,
 )
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.registry.registered import Registered, did_you_mean
 
 KEYS = ("file", "class")
@@ -123,7 +123,7 @@ def _execute(path: Path, source: bytes, digest: str) -> types.ModuleType:
 
 def _failure(path: Path, error: BaseException) -> UserError:
     """The one line for a file that cannot be executed."""
-    what = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    what = one_line(error.msg if isinstance(error, SyntaxError) else error)
     line, trace = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):
@@ -168,7 +168,7 @@ def _register(kind: str, path: Path, found: type, module: types.ModuleType, dige
             **own,
         )
     except (TypeError, ValueError) as error:
-        raise UserError(f"{place}: {' '.join(str(error).split())}", "Mend the file") from error
+        raise UserError(f"{place}: {one_line(error)}", "Mend the file") from error
     return Registered(kind, component, found.__name__, f"local file {path.name}", f"sha256:{digest[:12]}")
 
 

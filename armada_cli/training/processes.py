@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.launch import Launch
 
 SECONDS_TO_MEET = 120.0
@@ -67,9 +67,8 @@ def meet(launch: Launch, device: str) -> None:
             world_size=launch.world,
         )
     except RuntimeError as error:  # torch's own errors of the network are kinds of it
-        reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"{launch.address}:{launch.port} cannot be used to meet {launch.world} processes ({reason})", ALONE
+            f"{launch.address}:{launch.port} cannot be used to meet {launch.world} processes ({one_line(error, 160)})", ALONE
         ) from error
 
 
