@@ -11,6 +11,11 @@ def one_line(text: object, limit: int | None = None) -> str:
     return line if limit is None or len(line) <= limit else line[: limit - 3] + "..."
 
 
+def capitalise(text: str) -> str:
+    """The text with a capital letter first; the others stay as they are, unlike with `str.capitalize`."""
+    return text[:1].upper() + text[1:]
+
+
 def name_error(error: BaseException, limit: int | None = None) -> str:
     """An exception's class and message on one line; the message has at most `limit` characters."""
     message = one_line(error, limit)
@@ -22,13 +27,13 @@ class UserError(Exception):
 
     Args:
         what: where and what, e.g. ``reviews.csv:12: column 'stars' holds 'five', not a number``.
-        hint: what to do about it; printed behind the message.
+        hint: what to do about it; printed behind the message as a sentence of its own, with a capital letter first.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:
         self.what = what
-        self.hint = hint
-        super().__init__(f"{what}. {hint}" if hint else what)
+        self.hint = capitalise(hint)
+        super().__init__(f"{what}. {self.hint}" if hint else what)
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
         return (UserError, (self.what, self.hint))

@@ -164,8 +164,7 @@ class KindType(click.ParamType):
 
         kind = singular(value)
         if kind is None:
-            near = did_you_mean(value, self.words)
-            hint = near[0].upper() + near[1:] if near else f"Known are {', '.join(self.words)}"
+            hint = did_you_mean(value, self.words) or f"known are {', '.join(self.words)}"
             raise UserError(f"unknown kind {value!r}", hint)
         return kind
 

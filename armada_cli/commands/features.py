@@ -257,9 +257,7 @@ def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ..
         found = [entry for entry in entries if entry.teacher == name]
         if not found:
             near = did_you_mean(name, {entry.teacher for entry in entries})
-            raise UserError(
-                f"the store has nothing of a teacher {name!r}", near[:1].upper() + near[1:] or "See: armada features list"
-            )
+            raise UserError(f"the store has nothing of a teacher {name!r}", near or "See: armada features list")
         chosen += found
     for key in keys:
         found = [entry for entry in entries if entry.key == key or (len(key) >= 4 and entry.key.startswith(key))]

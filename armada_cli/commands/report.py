@@ -70,13 +70,9 @@ def find_run(run: str, root: Path) -> Path:
     from armada_cli.registry.registered import did_you_mean
 
     names = [folder.name for folder in run_folders(root)]
-    near = did_you_mean(run, names)
-    if near:
-        hint = near[0].upper() + near[1:]
-    elif names:
-        hint = f"There are {', '.join(names)}"
-    else:
-        hint = f"{root} holds no run yet: `armada run RECIPE` makes one, --runs names another folder"
+    hint = did_you_mean(run, names) or f"there are {', '.join(names)}"
+    if not names:
+        hint = "It holds no run yet: `armada run RECIPE` makes one, --runs names another folder"
     raise UserError(f"no run {run!r} in {root}", hint)
 
 

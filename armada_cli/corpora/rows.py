@@ -193,7 +193,7 @@ def _from_hub(
     mirror = f"save it as {file}" if environment.data is not None else f"give --data DIR with {file} in it"
     if environment.offline and not fetched(dataset, config):
         raise UserError(
-            f"{name} is not on this machine, and downloads are off", f"{_capital(mirror)}, or go online (unset HF_HUB_OFFLINE)"
+            f"{name} is not on this machine, and downloads are off", f"{mirror}, or go online (unset HF_HUB_OFFLINE)"
         )
     try:
         with _client(environment.offline) as client:
@@ -206,7 +206,7 @@ def _from_hub(
         raise UserError(f"{name} could not be loaded ({name_error(error, 160)})", hint) from error
     found = [dict(row) for row in table]
     if not found:
-        raise UserError(f"{name} has no rows", f"{_capital(mirror)}")
+        raise UserError(f"{name} has no rows", mirror)
     return found
 
 
@@ -229,10 +229,6 @@ def _client(offline: bool) -> Iterator[Any]:
         levels, datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
         for logger, level in zip(chatter, levels, strict=True):
             logger.setLevel(level)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 # --------------------------------------------------------------------------------------------------- instruction data

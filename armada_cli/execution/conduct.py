@@ -145,7 +145,7 @@ class Conduct:
             if downloads and hasattr(choice.options, "problems_before_fetching"):
                 for problem in choice.options.problems_before_fetching(self.environment):
                     what, _, hint = problem.partition("; ")
-                    raise UserError(f"{choice.registered.kind} {component.name}: {what}", hint[:1].upper() + hint[1:])
+                    raise UserError(f"{choice.registered.kind} {component.name}: {what}", hint)
 
     def _prepare(self) -> None:
         """Here and not in the workers, where nobody would see a bar, and each would wait for the others."""

@@ -118,8 +118,7 @@ def _kept(before: list[Candidate], after: list[Candidate], kind: str, wanted: st
     if after:
         return after
     known = sorted(set(there))
-    near = did_you_mean(wanted, known)
-    hint = near[:1].upper() + near[1:] if near else f"There is {', '.join(known[:12])}"
+    hint = did_you_mean(wanted, known) or f"there is {', '.join(known[:12])}"
     raise UserError(f"no finished trial of {kind} {wanted!r} among the {len(before)}", hint)
 
 

@@ -257,7 +257,7 @@ def require_weights(subject: str, place: str, model: Any, report: Mapping[str, A
         raise UserError(
             f"{subject} {place}: its weights lack {len(lacking)} of the model's tensors, or have them in another shape; the "
             f"first is {min(lacking)}",
-            "config.json and *.safetensors must be of one model",
+            "The config.json and the *.safetensors must be of one model",
         )
 
 

@@ -313,4 +313,4 @@ def require_usable(subject: str, place: str, tokenizer: Any, config: Any = None)
     padding = getattr(config, "pad_token_id", None)
     for line in misfits(f"{subject} {place}", rows, used, max(known.values(), default=-1) + 1, padding):
         what, _, hint = line.partition("; ")
-        raise UserError(what, hint[:1].upper() + hint[1:])
+        raise UserError(what, hint)

@@ -77,7 +77,7 @@ def _base(entry: Entry, path: Path, problems: Problems, chain: tuple[Path, ...])
         problems.add(
             entry.node.place,
             "there is no recipe to extend",
-            near[:1].upper() + near[1:] if near else "`armada list recipes` shows the names",
+            near or "`armada list recipes` shows the names",
         )
         return None
     if base.resolve() in chain:

@@ -104,7 +104,7 @@ def _check_keys(root: Table, problems: Problems) -> None:
             continue
         word, colon, _ = key.partition(":")
         near = did_you_mean(word if colon else key, KEYS)
-        problems.add(entry.key, "unknown key", near[0].upper() + near[1:] if near else f"Known are {', '.join(KEYS)}")
+        problems.add(entry.key, "unknown key", near or f"known are {', '.join(KEYS)}")
     if "extends" in root.entries:
         return
     for key, hint in REQUIRED.items():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from armada_cli.credentials import hide
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, capitalise
 from armada_cli.escaping import escape_line
 from armada_cli.recipe.document import Place, shorten
 
@@ -79,7 +79,7 @@ class Problems:
         """
         text = place.text if snippet is None else shorten(hide(snippet), LONGEST_SNIPPET)
         # plugins quote what they were given in what they say
-        words = shorten(hide(message), LONGEST_MESSAGE), hide(text), shorten(hide(suggestion), LONGEST_MESSAGE)
+        words = shorten(hide(message), LONGEST_MESSAGE), hide(text), capitalise(shorten(hide(suggestion), LONGEST_MESSAGE))
         problem = Problem(hide(place.file), place.line, place.column, *words)
         if problem not in self.found:
             self.found.append(problem)

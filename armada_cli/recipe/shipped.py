@@ -32,7 +32,7 @@ def find_shipped(name: str) -> Path:
     shipped = shipped_recipes()
     path = shipped.get(name) or shipped.get(name.removesuffix(Path(name).suffix) if name.endswith(SUFFIXES) else name)
     if path is None:
-        raise UserError(f"armada brings no recipe {name!r}", _sentence(did_you_mean(name, list(shipped))))
+        raise UserError(f"armada brings no recipe {name!r}", did_you_mean(name, list(shipped)) or ALL)
     return path
 
 
@@ -58,7 +58,7 @@ def find_recipe(path_or_name: str) -> Path:
         path = expand(path_or_name)
         is_folder, exists = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:
-        raise UserError(f"{path_or_name!r} cannot be the name of a recipe: {error}", _sentence("")) from error
+        raise UserError(f"{path_or_name!r} cannot be the name of a recipe: {error}", ALL) from error
     if is_folder and path_or_name not in shipped:
         raise UserError(f"{path_or_name} is a folder, not a recipe", "Name a YAML file in it")
     if exists and not is_folder:
@@ -72,15 +72,13 @@ def find_recipe(path_or_name: str) -> Path:
         hint = did_you_mean(path_or_name, known)
         if not hint and not folder.is_dir():
             hint = f"there is no folder {str(folder)!r}"
-        raise UserError(f"there is no recipe file {path_or_name!r}", _sentence(hint))
+        raise UserError(f"there is no recipe file {path_or_name!r}", hint or ALL)
     own = {item.stem: item.name for item in sorted(Path().glob("*")) if item.suffix in SUFFIXES}
     hint = did_you_mean(path_or_name, list(dict.fromkeys([*shipped, *own])))
     for stem, name in own.items():
         if stem not in shipped:
             hint = hint.replace(f"'{stem}'", f"'{name}'")
-    raise UserError(f"unknown recipe {path_or_name!r}", _sentence(hint))
+    raise UserError(f"unknown recipe {path_or_name!r}", hint or ALL)
 
 
-def _sentence(hint: str) -> str:
-    hint = hint or "`armada list recipes` shows what there is"
-    return hint[0].upper() + hint[1:]
+ALL = "`armada list recipes` shows what there is"

@@ -215,7 +215,7 @@ def _mismatch(node: Node, annotation: Any, label: str) -> tuple[Place, str, str]
         return _mismatch(entry.node, members[1], f"{label}.{key}")
     hint = _hint(node, annotation)
     if origin is Literal and isinstance(node, Scalar) and isinstance(node.value, str) and not hint:
-        hint = _capital(did_you_mean(node.value, [member for member in members if isinstance(member, str)]))
+        hint = did_you_mean(node.value, [member for member in members if isinstance(member, str)])
     return node.place, f"{label} must be {describe(annotation)}", hint
 
 
@@ -263,9 +263,7 @@ def _in_bounds(node: Node, value: Any, label: str, metadata: Mapping[str, Any], 
     choices = metadata.get("choices")
     if choices is not None and value not in choices:
         near = did_you_mean(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) else ""
-        problems.add(
-            node.place, f"{label} must be one of {', '.join(show(choice) for choice in choices)}", _capital(near) or fallback
-        )
+        problems.add(node.place, f"{label} must be one of {', '.join(show(choice) for choice in choices)}", near or fallback)
         return False
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return True
@@ -302,10 +300,6 @@ def _resolve_place(value: Any, place: Place) -> Any:
     if looks_local(value) or os.path.lexists(place.folder / value):
         return _resolve(value, place)
     return value
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def literal(value: Any) -> str:

@@ -187,7 +187,7 @@ class Catalog:
             or self._who_failed("", distribution)
             or f"`armada list {kind}{'es' if kind == 'loss' else 's'}` shows what there is"
         )
-        raise UserError(f"unknown {kind} {name!r}", hint[0].upper() + hint[1:])
+        raise UserError(f"unknown {kind} {name!r}", hint)
 
     def _who_brought(self, kind: str, name: str, distribution: str) -> str:
         """Where a component of an earlier run came from, and why it is not there now."""

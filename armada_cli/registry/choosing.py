@@ -36,7 +36,7 @@ def make_options(cls: type, values: Mapping[str, Any], label: str) -> Any:
     for name in values:
         if name not in fields:
             hint = did_you_mean(name, fields) or f"known are {', '.join(fields) or 'none'}"
-            raise UserError(f"{label} has no option {name!r}", hint[0].upper() + hint[1:])
+            raise UserError(f"{label} has no option {name!r}", hint)
     given = dict(values)
     for name, item in fields.items():
         kind = item.metadata.get("component")

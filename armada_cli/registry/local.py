@@ -96,7 +96,7 @@ def load(kind: str, path: Path, name: str, environment: Environment, content: st
     classes = [key for key, item in vars(module).items() if isinstance(item, type) and item.__module__ == module.__name__]
     if not isinstance(found, type):
         near = did_you_mean(name, classes) or (f"it has {', '.join(classes)}" if classes else f"write `class {name}`")
-        raise UserError(f"{_shown(path)} has no class {name!r}", near[0].upper() + near[1:])
+        raise UserError(f"{_shown(path)} has no class {name!r}", near)
     return _register(kind, path, found, module, digest)
 
 

@@ -38,7 +38,7 @@ class MMIMDb(Task):
         folder = options.folder(self.environment)
         fault = options.fault(self.environment)
         if folder is None or fault:
-            raise UserError(f"mm-imdb: {fault}", HOW[:1].upper() + HOW[1:])
+            raise UserError(f"mm-imdb: {fault}", HOW)
         part = "train" if name == "train" else options.split
         if options.hdf5 is not None:
             # By content: another file's posters must not be taken for this one's.
