@@ -8,7 +8,7 @@ import unicodedata
 from armada_cli.errors import UserError
 
 STORE = "features.db"
-RESERVED = ("trials", "features", STORE, "smoke", "image-api", "posters")
+RESERVED = ("trials", "features", "outputs", STORE, "smoke", "image-api", "posters")
 """What lies in the runs folder beside the runs. The store has companions whose names begin like its own."""
 
 RUN_FILES = (

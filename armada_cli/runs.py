@@ -4,6 +4,7 @@ runs/trials/<id>/    spec.json, log.jsonl, checkpoint/, student/, timings.json, 
 runs/<recipe>/       recipe.yaml, resolved.json, run.json, report.{txt,md,json}
 runs/features.db     every teacher representation, once
 runs/features/       h_t of a task's training split, reduced and standardised
+runs/outputs/<id>/   what the student of a trial gives for the rows of others, computed once: <key>/values.npy, digests.json
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from armada_cli.models import weights
 from armada_cli.run_names import RUN_FILES, is_reserved, refuse_folder_name, require_run_name
 
 LOCK = ".lock"
-SPEC, RESULT, STUDENT = "spec.json", "result.json", "student"
+SPEC, RESULT, STUDENT, ANSWERS = "spec.json", "result.json", "student", "answers.jsonl"
 
 EPOCHS = "epochs"
 """In a trial's folder: the student of each epoch, by its number from 1; only where another trial needs them."""
@@ -52,6 +53,10 @@ class Runs:
     @property
     def features(self) -> Path:
         return self.root / "features"
+
+    @property
+    def outputs(self) -> Path:
+        return self.root / "outputs"
 
     @property
     def trials(self) -> Path:
@@ -147,6 +152,7 @@ class Runs:
             return str(error)
         if digests is not None:
             parts = [SPEC, *(name for name in (STUDENT, EPOCHS) if any(item.startswith(f"{name}/") for item in digests))]
+            parts += [ANSWERS] * (ANSWERS in digests)
             return next(differences(folder, digests, parts), None)
         if not is_spec(spec):
             return f"{SPEC} is missing or damaged"
@@ -185,10 +191,20 @@ class Runs:
         Raises:
             UserError: its folder cannot be written.
         """
-        with self._lock_file(trial_id) as stream:
-            while not _locked(stream):
-                time.sleep(0.2)
+        with self._lock_file(self.trial(trial_id)) as stream:
+            _wait_for(stream)
             yield
+
+    @contextlib.contextmanager
+    def lock_outputs(self, trial_id: str) -> Iterator[Path]:
+        """Hold the lock of what a trial's student has given for the rows of others, as `lock`; the folder of it."""
+        folder = self._outputs_of(trial_id)
+        with self._lock_file(folder) as stream:
+            _wait_for(stream)
+            yield folder
+
+    def _outputs_of(self, trial_id: str) -> Path:
+        return self.outputs / self.trial(trial_id).name
 
     def sweep_unfinished(self, recipe: str) -> None:
         """Remove the halves of files that killed processes left in a recipe's folder and among the prepared features."""
@@ -205,10 +221,11 @@ class Runs:
         Raises:
             UserError: its folder cannot be written.
         """
+        self._sweep_outputs(trial_id)
         folder = self.trial(trial_id)
         if not folder.is_dir():
             return
-        with self._lock_file(trial_id) as stream:
+        with self._lock_file(folder) as stream:
             if not _locked(stream):
                 return
             for half in (*folder.glob(".*"), *folder.glob("checkpoint/.*")):
@@ -225,18 +242,34 @@ class Runs:
             remove(notes, self.trials)
 
     def drop_outputs(self, trial_id: str) -> None:
-        """Remove what a trial's student has said: another one takes its place."""
-        for outputs in self.trial(trial_id).glob("outputs-*.safetensors"):
-            remove(outputs, self.trials)
+        """Remove what a trial's student has given: another one takes its place."""
+        if self._outputs_of(trial_id).is_dir():
+            with self.lock_outputs(trial_id) as folder:
+                for outputs in folder.glob("[!.]*"):
+                    remove(outputs, self.outputs)
 
-    def _lock_file(self, trial_id: str) -> TextIO:
-        folder = self.trial(trial_id)
-        require_inside(folder / LOCK, self.trials)
+    def _sweep_outputs(self, trial_id: str) -> None:
+        folder = self._outputs_of(trial_id)
+        if not folder.is_dir():
+            return
+        with self._lock_file(folder) as stream:
+            if _locked(stream):
+                for half in folder.glob(".*"):
+                    if half != folder / LOCK:
+                        remove(half, self.outputs)
+
+    def _lock_file(self, folder: Path) -> TextIO:
+        require_inside(folder / LOCK, folder.parent)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return (folder / LOCK).open("a")
         except OSError as error:
             raise disk_error(folder, error) from error
+
+
+def _wait_for(stream: TextIO) -> None:
+    while not _locked(stream):
+        time.sleep(0.2)
 
 
 def _locked(stream: TextIO) -> bool:

@@ -187,8 +187,10 @@ def at_event(recipe: Path, runs: Path, events: Events, role: str, at: int) -> bo
 
 def content(runs: Path) -> dict[str, bytes]:
     """All that must be equal, by its place in the folder."""
-    patterns = ("trials/*/result.json", "trials/*/student/*", "trials/*/outputs-*")
-    found = {str(path.relative_to(runs)): path.read_bytes() for pattern in patterns for path in runs.glob(pattern)}
+    patterns = ("trials/*/result.json", "trials/*/student/*", "outputs/*/*/*")
+    found = {
+        str(path.relative_to(runs)): path.read_bytes() for pattern in patterns for path in runs.glob(pattern) if path.is_file()
+    }
     for path in runs.glob("features/*.safetensors"):
         found[str(path.relative_to(runs))] = settled(path.read_bytes())
     with contextlib.closing(sqlite3.connect(f"file:{runs / 'features.db'}?mode=ro", uri=True)) as store:

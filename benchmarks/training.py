@@ -27,12 +27,12 @@ from accelerate import Accelerator
 
 from armada_cli import Environment, Problem, Setup, Split
 from armada_cli.execution.pool import MALLOC
-from armada_cli.execution.trial import encode
 from armada_cli.methods.armada import ArmadaOptions
 from armada_cli.registry import catalog
 from armada_cli.settings import Train
 from armada_cli.training.batching import epoch_batches, steps_per_epoch
-from armada_cli.training.loop import Encoded, Loop, learning_rate
+from armada_cli.training.loop import Host, Loop, Scoring, learning_rate
+from armada_cli.training.model import Encoded, RowModel, encode
 from armada_cli.training.projection import OrthogonalMap
 from armada_cli.training.seeds import stream
 
@@ -95,24 +95,20 @@ class Training:
             train=TRAIN,
             losses=lambda choice: _loss(choice),
             stream=lambda name: stream(0, name),
-            student_outputs=lambda role: torch.empty(0),
             steps=steps,
             learning_rate=lambda step: learning_rate(TRAIN, steps, step),
         )
         registered = found.find("method", method)
         options = ArmadaOptions(manifold="elementwise") if method == "armada" else registered.component.options()
+        accelerator = Accelerator(cpu=True)
         self.loop = Loop(
-            student=made,
-            model=model,
-            method=registered.component.load()(options, setup),
-            training=encoded,
-            validation=Encoded([], [], torch.empty(0), []),
-            features=features,
-            task=None,  # type: ignore[arg-type]
-            train=TRAIN,
-            seed=0,
-            folder=None,
-            accelerator=Accelerator(cpu=True),
+            RowModel(made, model, encoded, accelerator.device),
+            registered.component.load()(options, setup),
+            Scoring(None, Encoded([], [], torch.empty(0), [])),  # type: ignore[arg-type]
+            features,
+            TRAIN,
+            0,
+            Host(accelerator),
         )
         torch.set_num_threads(1)
         model.train()

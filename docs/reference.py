@@ -62,7 +62,10 @@ PAGES = {
     "task": Page("Task", CARD, ("Task", "Split", "limited_rows", "Decoding", "TASK_KINDS"), "armada_tasks"),
     "loss": Page("Loss", CARD, ("Loss",), "armada_losses"),
     "method": Page(
-        "Method", CARD, ("Method", "Needs", "Planned", "Term", "Batch", "Setup", "StudentOutput", "Problem"), "armada_methods"
+        "Method",
+        CARD,
+        ("Method", "Needs", "Planned", "Model", "Term", "Batch", "Setup", "StudentOutput", "Problem"),
+        "armada_methods",
     ),
 }
 

@@ -427,13 +427,17 @@ class Bert(Student):
             self.size = save_letters_tokenizer(Path(folder))
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def build(self, problem: Any, weights: Path | None = None) -> Any:
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
         from transformers import BertConfig, BertForSequenceClassification
 
         if problem.kind != "classification":
             raise UserError(f"a small student does no {problem.kind}", "Take another")
+        attention = "eager" if problem.attentions else "sdpa"
         if weights is not None:
-            return BertForSequenceClassification.from_pretrained(weights)
+            model = BertForSequenceClassification.from_pretrained(weights, attn_implementation=attention)
+            if new_head:
+                model.classifier.reset_parameters()
+            return model
         return BertForSequenceClassification(
             BertConfig(
                 vocab_size=self.size,
@@ -442,6 +446,7 @@ class Bert(Student):
                 num_attention_heads=2,
                 intermediate_size=16,
                 num_labels=problem.outputs,
+                attn_implementation=attention,
             )
         )
 
@@ -452,11 +457,11 @@ class Bert(Student):
     def pad(self, examples: Any) -> Any:
         return dict(self.tokenizer.pad(examples, return_tensors="pt"))
 
-    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
-        found = model.bert(**batch, output_hidden_states=hidden_states)
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        found = model.bert(**batch, output_hidden_states=hidden_states, output_attentions=attentions)
         pooled = found.pooler_output
         logits = model.classifier(model.dropout(pooled))
-        return StudentOutput(logits, pooled, found.hidden_states if hidden_states else None)
+        return StudentOutput(logits, pooled, found.hidden_states if hidden_states else None, attentions=found.attentions)
 
     def save(self, model: Any, problem: Any, folder: Path) -> None:
         model.save_pretrained(folder)
@@ -468,8 +473,18 @@ class SilentBertOptions:
     hidden: int = option(16, "Width of the model", minimum=2, identity=False)
 
 
+class Inattentive(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        return super().forward(model, batch, hidden_states)
+
+
+class OldHead(Bert):
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
+        return super().build(problem, weights)
+
+
 class Unable(Bert):
-    def build(self, problem: Any, weights: Path | None = None) -> Any:
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
         raise UserError("no weights today", "Come back")
 
 
@@ -480,42 +495,42 @@ class Uncut(Bert):
 
 
 class TooManyLogits(Bert):
-    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
-        found = super().forward(model, batch, hidden_states)
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        found = super().forward(model, batch, hidden_states, attentions)
         return dataclasses.replace(found, logits=found.pooled)
 
 
 class NoStates(Bert):
-    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
-        return dataclasses.replace(super().forward(model, batch, hidden_states), hidden_states=None)
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        return dataclasses.replace(super().forward(model, batch, hidden_states, attentions), hidden_states=None)
 
 
 class Unmasked(Bert):
-    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
-        return super().forward(model, {**batch, "attention_mask": batch["attention_mask"] * 0 + 1}, hidden_states)
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        return super().forward(model, {**batch, "attention_mask": batch["attention_mask"] * 0 + 1}, hidden_states, attentions)
 
 
 class Detached(Bert):
-    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
-        found = super().forward(model, batch, hidden_states)
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        found = super().forward(model, batch, hidden_states, attentions)
         return dataclasses.replace(found, pooled=found.pooled.detach())
 
 
 class Unused(Bert):
-    def build(self, problem: Any, weights: Path | None = None) -> Any:
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
         import torch
 
-        model = super().build(problem, weights)
+        model = super().build(problem, weights, new_head=new_head)
         model.spare = torch.nn.Linear(2, 2)
         return model
 
 
 class OwnChance(Bert):
-    def build(self, problem: Any, weights: Path | None = None) -> Any:
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
         import torch
 
         torch.manual_seed(random.randrange(2**31))
-        return super().build(problem, weights)
+        return super().build(problem, weights, new_head=new_head)
 
 
 class Forgetful(Bert):
@@ -524,8 +539,10 @@ class Forgetful(Bert):
 
 
 class Unfolded(Bert):
-    def build(self, problem: Any, weights: Path | None = None) -> Any:
-        return super().build(dataclasses.replace(problem, kind="classification"), weights)
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
+        if problem.kind == "masked":
+            raise UserError("no masked text", "Take another")
+        return super().build(dataclasses.replace(problem, kind="classification"), weights, new_head=new_head)
 
     def fold(self, model: Any, scale: Any) -> Any:
         return type(scale)()
@@ -554,6 +571,8 @@ STUDENTS = [
     ("encoding", "48 are allowed", "Uncut"),
     ("forward", r"logits for classification have shape \[4, 16\]", "TooManyLogits"),
     ("forward", "Asked for hidden states on classification, it gives none", "NoStates"),
+    ("attentions", "asked for them on classification, it gives none", "Inattentive"),
+    ("new head", "keeps the head that was saved on classification", "OldHead"),
     ("batch independence", "is another one beside longer rows", "Unmasked"),
     ("gradients", "No gradient flows through its pooled output", "Detached"),
     ("gradients", "2 trainable weights get no gradient, the first is spare", "Unused"),

@@ -16,7 +16,7 @@ from running import armada, by_method, results, train
 from torch import nn
 
 from armada_cli.digests import DamagedDigests, differences, read_digests, write_digests
-from armada_cli.execution.outputs import read_outputs, write_outputs
+from armada_cli.execution.outputs import keep_outputs, read_outputs, write_outputs
 from armada_cli.runs import Runs
 from armada_cli.training import checkpoint
 from armada_cli.training.loop import read_log
@@ -185,8 +185,7 @@ def test_whatever_a_text_teacher_loses_is_made_again(
     for title, (name, damage) in damages.items():
         shutil.rmtree(runs)
         shutil.copytree(whole, runs)
-        for outputs in teacher.glob("outputs-*"):
-            outputs.unlink()
+        shutil.rmtree(runs / "outputs")
         next(path for path in runs.glob("trials/*/result.json") if path.parent != teacher).unlink()
         damage(teacher / name)
         ended = train(of("[0]"), runs)
@@ -198,12 +197,14 @@ def test_whatever_a_text_teacher_loses_is_made_again(
 
 @pytest.mark.parametrize("damage", [flip, cut, write(""), write("{}")], ids=["flipped", "cut", "empty", "something else"])
 def test_outputs_of_a_text_teacher_that_are_damaged_are_computed_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    path, logits = tmp_path / "outputs-1.safetensors", torch.randn(5, 2)
-    write_outputs(path, logits)
-    assert torch.equal(read_outputs(path, (5, 2)), logits)
-    assert read_outputs(path, (6, 2)) is None
-    damage(path)
-    assert read_outputs(path, (5, 2)) is None
+    folder, logits = tmp_path / "outputs", torch.randn(5, 2)
+    write_outputs(folder, 5, logits.split(2))
+    assert torch.equal(read_outputs(folder, 5), logits)
+    assert read_outputs(folder, 6) is None
+    damage(folder / "values.npy")
+    assert read_outputs(folder, 5) is None
+    assert torch.equal(keep_outputs(folder, 5, lambda: logits.split(3)), logits)
+    assert torch.equal(keep_outputs(folder, 5, lambda: pytest.fail("they are there")), logits)
 
 
 def test_a_result_without_a_score_is_no_result(recipe: Callable[..., Path], tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_verify_names_every_damage_of_a_folder_of_runs_and_changes_nothing(
     _, runs, teacher = taught
     sound = armada("verify", "runs", "--runs", runs)
     assert (sound.status, sound.out.splitlines()[-1].split()[-2:]) == (0, ["0", "damaged"]), sound.out + sound.err
-    (outputs,) = teacher.glob("outputs-*")
+    (outputs,) = (runs / "outputs" / teacher.name).glob("*/values.npy")
     checkpoint.save(teacher / "checkpoint", 3, trained_state(), EXTRA)
     (pupil,) = (path for path in (runs / "trials").iterdir() if path != teacher)
     (pupil / "digests.json").unlink()
@@ -258,7 +259,7 @@ def test_verify_names_every_damage_of_a_folder_of_runs_and_changes_nothing(
         f"{teacher / 'log.jsonl'} is missing",
         f"{teacher / 'student' / 'model.safetensors'} does not match its digest",
         f"{teacher / 'checkpoint' / 'step-3' / 'state.json'} does not match its digest",
-        f"{outputs} is damaged",
+        f"{outputs} does not match its digest",
     ]
     assert "5 damaged" not in ended.out
     assert ended.out.splitlines()[-2].endswith(", 4 damaged")

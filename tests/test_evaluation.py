@@ -17,7 +17,7 @@ from torch import nn
 from armada_cli import Decoding, Environment, Split
 from armada_cli.errors import Interrupted
 from armada_cli.evaluation.generation import Evaluation, evaluate
-from armada_cli.execution.trial import make_accelerator
+from armada_cli.execution.assemble import make_accelerator
 from armada_cli.settings import Train
 from armada_cli.training.seeds import stream
 

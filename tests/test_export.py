@@ -65,8 +65,9 @@ def with_armada(result: dict, data: Path | None = None) -> list[list[float]]:
     import torch
 
     from armada_cli.contracts import Environment
-    from armada_cli.execution.trial import encode, problem_of
+    from armada_cli.execution.assemble import problem_of
     from armada_cli.settings import Train
+    from armada_cli.training.model import encode
 
     environment, spec = Environment(data=data, offline=True), result["spec"]
     registered, options = restore("task", spec["build"]["task"])

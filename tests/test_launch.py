@@ -14,7 +14,7 @@ from running import armada, ended, results, start, train
 
 from armada_cli import Environment, UserError
 from armada_cli.devices import check_device, pick_device, pick_trial_device
-from armada_cli.execution.trial import make_accelerator
+from armada_cli.execution.assemble import make_accelerator
 from armada_cli.launch import Launch, describe_ignored, read_launch, settle_environment
 from armada_cli.settings import Train
 from armada_cli.training.processes import meet

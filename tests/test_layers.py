@@ -45,6 +45,7 @@ PUBLIC = {
     "armada_cli.models.weights",
     "armada_cli.evaluation",
     "armada_cli.evaluation.metrics",
+    "armada_cli.training.objective",
 }
 """What a plugin may import: `armada_cli` itself and its public modules."""
 

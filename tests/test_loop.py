@@ -15,10 +15,11 @@ from torch import nn
 from armada_cli import Problem, Setup, Student, StudentOutput
 from armada_cli.contracts import Environment, NoOptions
 from armada_cli.errors import Interrupted
-from armada_cli.execution.trial import make_accelerator
+from armada_cli.execution.assemble import make_accelerator
 from armada_cli.methods.undistilled import Undistilled
 from armada_cli.settings import Train
-from armada_cli.training.loop import Encoded, Loop, learning_rate
+from armada_cli.training.loop import Host, Loop, Scoring, learning_rate
+from armada_cli.training.model import Encoded, RowModel
 from armada_cli.training.optimizer import adamw
 from armada_cli.training.precision import held_in
 from armada_cli.training.seeds import stream
@@ -44,7 +45,7 @@ class Toy(Student):
     modes: list[bool]
     types: list[torch.dtype]
 
-    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
+    def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
         raise AssertionError("the tests bring the model along")
 
     def encode(self, texts: Sequence[tuple[str, ...]], problem: Problem) -> list[dict[str, Any]]:
@@ -53,7 +54,7 @@ class Toy(Student):
     def pad(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         return {"x": torch.stack([row["x"] for row in examples])}
 
-    def forward(self, model: Any, batch: Any, hidden_states: bool = False) -> StudentOutput:
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
         self.modes.append(model.training)
         logits, pooled = model(batch["x"])
         self.types.append(logits.dtype)
@@ -94,26 +95,21 @@ def loop(
         train=train,
         losses=lambda choice: pytest.fail("no loss is asked for"),
         stream=lambda name: stream(0, name),
-        student_outputs=lambda role: pytest.fail("no teacher is asked for"),
         steps=3 * train.epochs,
         learning_rate=lambda step: learning_rate(train, 3 * train.epochs, step),
     )
     task: Any = SimpleNamespace(
         metric=metric, labels=lambda: problem.labels, score=lambda outputs, labels: {metric: next(given)}
     )
+    accelerator = make_accelerator(train, Environment(device="cpu"))
     return Loop(
-        student=student,
-        model=model,
-        method=Undistilled(NoOptions(), made),
-        training=training,
-        validation=encoded(2) if scores else None,
-        features=None,
-        task=task,
-        train=train,
-        seed=0,
-        folder=folder,
-        accelerator=make_accelerator(train, Environment(device="cpu")),
-        stopping=stopping,
+        RowModel(student, model, training, accelerator.device, train.precision),
+        Undistilled(NoOptions(), made),
+        Scoring(task, encoded(2) if scores else None),
+        None,
+        train,
+        0,
+        Host(accelerator, folder, stopping=stopping),
     )
 
 

@@ -38,7 +38,7 @@ def setup(kind: str = "classification", seed: int = 0, logits: torch.Tensor | No
         train=Train(batch_size=8),
         losses=lambda choice: choice.registered.component.load()(choice.options),
         stream=lambda name: stream(seed, name),
-        student_outputs=lambda role: logits if logits is not None else torch.zeros(ROWS, CLASSES),
+        cached=lambda role, what: logits if logits is not None else torch.zeros(ROWS, CLASSES),
         steps=10,
         learning_rate=lambda step: 1e-2,
     )

@@ -13,15 +13,26 @@ import torch
 from torch import Tensor
 
 from armada_cli.conformance.asking import Broken, asked, one_line, require
-from armada_cli.conformance.problems import FEATURES, HIDDEN, ToyStudent, Unscored, draw_features, draw_rows, problem_of
+from armada_cli.conformance.problems import (
+    FEATURES,
+    HIDDEN,
+    ToyStudent,
+    Unscored,
+    draw_features,
+    draw_rows,
+    problem_of,
+    toy_model,
+)
 from armada_cli.conformance.subject import Subject, shared_questions
-from armada_cli.contracts import TASK_KINDS, Method, Setup, Term
+from armada_cli.contracts import TASK_KINDS, Method, Setup, Student, Term
 from armada_cli.errors import Interrupted
+from armada_cli.execution.outputs import parse
 from armada_cli.registry import catalog
 from armada_cli.settings import Train
-from armada_cli.training.loop import Loop, learning_rate
+from armada_cli.training.loop import Host, Loop, Scoring, learning_rate
+from armada_cli.training.model import RowModel
 from armada_cli.training.objective import task_loss
-from armada_cli.training.seeds import drawn_from, stream
+from armada_cli.training.seeds import stream
 
 TRAIN = Train(epochs=10, batch_size=8, lr=2e-2, weight_decay=0.0, warmup=0.0, max_length=8, precision="float32")
 STEPS = 30
@@ -51,8 +62,8 @@ class Trained:
 class _Written(Loop):
     """The loop, writing down what it saw."""
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         self.losses: list[float] = []
 
     def _step(self, step: int, rows: list[int]) -> float:
@@ -75,8 +86,21 @@ class MethodSubject(Subject):
         said = getattr(self.options, "needs_teacher", False)
         return bool(said() if callable(said) else said)
 
-    def setup(self, kind: str, features: Tensor | None, seed: int = 0, own_pooler: bool = True) -> Setup:
-        problem, rows = problem_of(kind), draw_rows(kind)
+    def setup(self, learner: RowModel, features: Tensor | None, seed: int = 0) -> Setup:
+        """What a method is built from beside a toy student; every other model it may ask for is a toy too."""
+        assert isinstance(learner.student, ToyStudent)
+        problem = learner.student.problem
+        kind, rows = problem.kind, learner.encoded
+
+        def fresh(choice: Any, name: str, start: str | None = None) -> RowModel:
+            return toy_model(kind, stream(seed, name), learner.student.own_pooler)
+
+        @functools.cache
+        def finished(role: str, epoch: int | None = None) -> RowModel:
+            model = toy_model(kind, stream(epoch or 0, role), learner.student.own_pooler)
+            model.module.eval().requires_grad_(False)
+            return model
+
         return Setup(
             problem=problem,
             hidden=HIDDEN,
@@ -87,16 +111,19 @@ class MethodSubject(Subject):
             train=TRAIN,
             losses=_loss,
             stream=lambda name: stream(seed, name),
-            student_outputs=lambda role: _outputs(kind, role),
             steps=STEPS,
             learning_rate=lambda step: learning_rate(TRAIN, STEPS, step),
-            own_pooler=own_pooler,
+            own_pooler=learner.student.own_pooler,
+            student=learner,
+            finished=finished,
+            fresh=fresh,
+            cached=lambda role, what: _outputs(kind, role) if what == "logits" else _states(finished(role), what),
         )
 
     def make(self, options: Any = None, **changes: Any) -> Any:
         kind = self.kinds[0]
         features = draw_features(draw_rows(kind).labels) if self.needs_teacher else None
-        return self.made(self.setup(kind, features))
+        return self.made(self.setup(toy_model(kind, stream(0, "student head")), features))
 
     def made(self, setup: Setup) -> Method:
         with self.at_work():
@@ -115,18 +142,16 @@ class MethodSubject(Subject):
         """Train a toy student to the end, or to a step and on from its checkpoint."""
         from accelerate import Accelerator
 
-        rows, problem = draw_rows(kind), problem_of(kind)
+        rows = draw_rows(kind)
         if features is None and self.needs_teacher:
             features = draw_features(rows.labels)
         losses: list[float] = []
         if folder is not None:
             folder.mkdir(parents=True)
         for part in range(1 if stop is None else 2):
-            student = ToyStudent(problem)
-            student.own_pooler = own_pooler
-            with drawn_from(seed, "student head"):
-                model = student.build(problem)
-            method = self.made(self.setup(kind, features, seed, own_pooler))
+            learner = toy_model(kind, stream(seed, "student head"), own_pooler)
+            student, model = learner.student, learner.module
+            method = self.made(self.setup(learner, features, seed))
             begun = _weights({"student": model, **_modules(method)})
             before = _own_loss(student, model, kind)
             terms = _Terms(method)
@@ -138,20 +163,9 @@ class MethodSubject(Subject):
                 return done == last
 
             with self.at_work():
-                loop = _Written(
-                    student=student,
-                    model=model,
-                    method=method,
-                    training=rows,
-                    validation=None,
-                    features=features,
-                    task=Unscored(None, self.environment),
-                    train=TRAIN,
-                    seed=seed,
-                    folder=folder,
-                    accelerator=Accelerator(cpu=True),
-                    stopping=count,
-                )
+                scoring = Scoring(Unscored(None, self.environment))
+                host = Host(Accelerator(cpu=True), folder, stopping=count)
+                loop = _Written(learner, method, scoring, features, TRAIN, seed, host)
                 try:
                     loop.run()
                 except Interrupted:
@@ -358,7 +372,7 @@ def _moved(before: list[Tensor], module: Any) -> bool | None:
 
 
 @torch.no_grad()
-def _own_loss(student: ToyStudent, model: Any, kind: str) -> float:
+def _own_loss(student: Student, model: Any, kind: str) -> float:
     """The student's supervised loss on all rows."""
     rows = draw_rows(kind)
     output = student.forward(model, student.pad(rows.rows))
@@ -373,6 +387,13 @@ def _outputs(kind: str, role: str) -> Tensor:
     if kind == "multilabel":
         return labels * 4 - 2
     return torch.nn.functional.one_hot(labels.long(), problem_of(kind).outputs).float() * 4
+
+
+@torch.no_grad()
+def _states(model: RowModel, what: str) -> Tensor:
+    """What `Setup.cached` gives of a toy, but for the logits."""
+    asked, rows = parse(what), range(len(model.encoded.rows))
+    return asked.of(model(rows, hidden_states=asked.hidden_states), model.inputs(rows)["attention_mask"]).float()
 
 
 def _loss(choice: Any) -> Any:

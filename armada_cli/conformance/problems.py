@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armada_cli.contracts import Environment, NoOptions, Problem, Student, StudentOutput, Task
-from armada_cli.training.loop import Encoded
+from armada_cli.training.model import Encoded, RowModel
 
 ROWS, TOKENS, VOCABULARY, HIDDEN, FEATURES = 24, 6, 16, 24, 128
-OUTPUTS = {"classification": 3, "regression": 1, "multilabel": 4, "multiple-choice": 2, "generation": 0}
+OUTPUTS = {"classification": 3, "regression": 1, "multilabel": 4, "multiple-choice": 2, "generation": 0, "masked": 0}
 
 
 def problem_of(kind: str) -> Problem:
@@ -62,7 +62,13 @@ class ToyModel(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, HIDDEN)
         self.layer = nn.Linear(HIDDEN, HIDDEN)
-        width = VOCABULARY if problem.kind == "generation" else 1 if problem.kind == "multiple-choice" else problem.outputs
+        width = (
+            VOCABULARY
+            if problem.kind in ("generation", "masked")
+            else 1
+            if problem.kind == "multiple-choice"
+            else problem.outputs
+        )
         self.head = nn.Linear(HIDDEN, width)
 
 
@@ -75,7 +81,7 @@ class ToyStudent(Student):
         super().__init__(NoOptions(), Environment())
         self.problem = problem
 
-    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
+    def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
         return ToyModel(problem)
 
     def encode(self, texts: Sequence[tuple[str, ...]], problem: Problem) -> list[dict[str, Any]]:
@@ -84,21 +90,37 @@ class ToyStudent(Student):
     def pad(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         return {name: torch.tensor([row[name] for row in examples]) for name in examples[0]}
 
-    def forward(self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False) -> StudentOutput:
+    def forward(
+        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+    ) -> StudentOutput:
         assert isinstance(model, ToyModel)
         embedded = model.embedding(batch["input_ids"])
         last = torch.tanh(model.layer(embedded))
         pooled, states = last.mean(-2), (embedded, last)
-        if self.problem.kind == "generation":
-            # Each answer's token is told by the one three places before it.
+        weights = (torch.softmax(last @ last.transpose(-1, -2), -1).unsqueeze(-3),) if attentions else None
+        if self.problem.kind in ("generation", "masked"):
+            # Each token of the second half is told by the one three places before it.
             said, wanted = model.head(last[:, :3]), batch["input_ids"][:, 3:]
-            loss = functional.cross_entropy(said.flatten(0, 1), wanted.flatten())
-            return StudentOutput(said.new_empty(0), pooled, states, loss)
+            losses = functional.cross_entropy(said.transpose(1, 2), wanted, reduction="none")
+            counted = torch.stack([losses.sum(1), torch.full_like(losses[:, 0], losses.shape[1])], 1)
+            logits = said.new_empty(0) if self.problem.kind == "generation" else counted
+            return StudentOutput(logits, pooled, states, losses.mean(), attentions=weights)
         logits = model.head(pooled)
-        return StudentOutput(logits.squeeze(-1) if self.problem.kind == "multiple-choice" else logits, pooled, states)
+        logits = logits.squeeze(-1) if self.problem.kind == "multiple-choice" else logits
+        return StudentOutput(logits, pooled, states, attentions=weights)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         raise NotImplementedError("a toy is not kept")
+
+
+def toy_model(kind: str, seed: int, own_pooler: bool = True) -> RowModel:
+    """A toy student with a module and rows for a kind of task."""
+    problem = problem_of(kind)
+    student = ToyStudent(problem)
+    student.own_pooler = own_pooler
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RowModel(student, student.build(problem), draw_rows(kind), torch.device("cpu"))
 
 
 class Unscored(Task):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import subprocess
@@ -36,6 +37,10 @@ TOLERANCE = 1e-4
 
 KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md", ".spm", ".vocab", ".merges"}
 """Files of an exported student: weights, configuration, tokenizer, notes. None of them can run code."""
+
+
+OWN_INPUTS = ("labels", "prompt_mask", "special_tokens_mask")
+"""Inputs that are between a student and the host, and that the saved model does not know."""
 
 
 class StudentSubject(Subject):
@@ -107,9 +112,11 @@ class StudentSubject(Subject):
         with self.at_work():
             return self.first.pad(self.first.encode(rows, self.problem(kind)))
 
-    def forward(self, model: nn.Module, batch: dict[str, Tensor], hidden_states: bool = False) -> StudentOutput:
+    def forward(
+        self, model: nn.Module, batch: dict[str, Tensor], hidden_states: bool = False, attentions: bool = False
+    ) -> StudentOutput:
         with self.at_work():
-            return self.first.forward(model, batch, hidden_states=hidden_states)
+            return self.first.forward(model, batch, hidden_states=hidden_states, attentions=attentions)
 
     @functools.cached_property
     def exports(self) -> dict[str, Path]:
@@ -197,7 +204,11 @@ def check_forward(subject: StudentSubject) -> str:
                 "For generation StudentOutput.loss must be the next-token cross-entropy, one finite number",
             )
         else:
-            wanted = (ROWS, 2 if kind == "multiple-choice" else OUTPUTS[kind])
+            require(
+                kind != "masked" or (output.loss is not None and output.loss.ndim == 0 and bool(torch.isfinite(output.loss))),
+                "For masked StudentOutput.loss must be the cross-entropy of the masked tokens, one finite number",
+            )
+            wanted = (ROWS, 2 if kind in ("multiple-choice", "masked") else OUTPUTS[kind])
             require(
                 tuple(output.logits.shape) == wanted,
                 f"Its logits for {kind} have shape {list(output.logits.shape)}, not {list(wanted)}",
@@ -218,6 +229,79 @@ def check_forward(subject: StudentSubject) -> str:
         )
         words.append(f"{kind} {list(output.logits.shape) if kind != 'generation' else 'loss'}")
     return f"{', '.join(words)}; pooled {pooled[-1]} wide"
+
+
+@asked(QUESTIONS, "attentions")
+def check_attentions(subject: StudentSubject) -> str:
+    """Built for attentions, it gives weights that sum to 1, and its outputs are the usual ones."""
+    counts = []
+    for kind in subject.able:
+        with subject.at_work(), drawn_from(0, "student head"):
+            try:
+                model = subject.first.build(dataclasses.replace(subject.problem(kind), attentions=True)).eval()
+            except UserError as error:
+                return f"It gives none: {one_line(error, named=False)}"
+        batch = subject.batch(kind)
+        with torch.no_grad():
+            output, usual = subject.forward(model, batch, attentions=True), subject.forward(subject.build(kind).eval(), batch)
+        weights = output.attentions
+        lead = [ROWS, 2] if kind == "multiple-choice" else [ROWS]
+        require(
+            bool(weights) and list(weights[0].shape[: len(lead)]) == lead and weights[0].ndim == len(lead) + 3,  # type: ignore[index]
+            f"Built with Problem.attentions and asked for them on {kind}, it gives "
+            f"{'none' if not weights else list(weights[0].shape)}; they are "
+            f"a tensor {[*lead, 'heads', 'tokens', 'tokens']} a layer",
+        )
+        assert weights is not None
+        sums = weights[-1].float().sum(-1)[..., 0, 0]
+        require(
+            bool((sums - 1).abs().max() <= 1e-3),
+            f"Its attention weights on {kind} sum to {float(sums.flatten()[0]):.3g}, not 1",
+        )
+        far = float((_answer(output) - _answer(usual)).abs().max())
+        require(far <= 10 * TOLERANCE, f"Built for attentions, its outputs on {kind} are others (by {far:.2g})")
+        counts.append(len(weights))
+    return f"{max(counts)} layers of weights"
+
+
+@asked(QUESTIONS, "new head")
+def check_new_head(subject: StudentSubject) -> str:
+    """The body of what was saved under a new head."""
+    kinds = [kind for kind in subject.able if kind not in ("generation", "masked")]
+    if not kinds:
+        raise NotAsked("It has no task with a head of its own")
+    kind = kinds[0]
+    asked_for = [name for name in ("masked", kind) if name in subject.exports]
+    for source in asked_for:
+        with subject.at_work():
+            try:
+                with drawn_from(1, "student head"):
+                    first = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
+            except UserError as error:
+                require(single_line(error), "Its refusal has several lines")
+                return f"It refuses: {one_line(error, named=False)}"
+            with drawn_from(1, "student head"):
+                second = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
+            with drawn_from(2, "student head"):
+                other = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
+        own = [dict(model.named_parameters()) for model in (first, second, other, subject.models[source])]
+        require(
+            all(torch.equal(own[0][name], own[1][name]) for name in own[0]),
+            "Two builds with new_head on one seed differ; draw the head from torch's own generator, which the host has seeded",
+        )
+        changed = [name for name in own[0] if not torch.equal(own[0][name], own[2][name])]
+        require(
+            bool(changed),
+            f"build(problem, weights, new_head=True) keeps the head that was saved on {source}; it must be drawn anew",
+        )
+        taken = [name for name in own[0] if name in own[3] and own[0][name].shape == own[3][name].shape]
+        same = [name for name in taken if torch.equal(own[0][name], own[3][name])]
+        require(
+            len(same) > len(changed),
+            f"build(problem, weights, new_head=True) takes {len(same)} of {len(own[0])} tensors from what was saved on "
+            f"{source}; the body must be what was saved",
+        )
+    return f"From what was saved on {' and '.join(asked_for)}"
 
 
 @asked(QUESTIONS, "batch independence")
@@ -363,7 +447,7 @@ def check_alone(subject: StudentSubject) -> str:
     jobs, wanted = [], {}
     for kind, folder in subject.exports.items():
         # What the model's own forward knows; anything else is between student and host.
-        batch = {name: value for name, value in subject.batch(kind).items() if name not in ("labels", "prompt_mask")}
+        batch = {name: value for name, value in subject.batch(kind).items() if name not in OWN_INPUTS}
         if kind == "multiple-choice" and "decoder" in subject.card.provides:
             batch = {name: value.flatten(0, 1) for name, value in batch.items()}
         jobs.append({"kind": kind, "folder": str(folder), "inputs": {name: value.tolist() for name, value in batch.items()}})

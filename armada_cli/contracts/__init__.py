@@ -25,7 +25,7 @@ from armada_cli.contracts.component import (
     option,
 )
 from armada_cli.contracts.loss import Loss
-from armada_cli.contracts.method import Batch, Method, Needs, Planned, Setup, Term
+from armada_cli.contracts.method import Batch, Method, Model, Needs, Planned, Setup, Term
 from armada_cli.contracts.student import Problem, Student, StudentOutput
 from armada_cli.contracts.task import TASK_KINDS, Decoding, Split, Task, limited_rows
 from armada_cli.contracts.teacher import Teacher, TeacherInput, Unanswered
@@ -42,6 +42,7 @@ __all__ = [
     "Environment",
     "Loss",
     "Method",
+    "Model",
     "Needs",
     "NoOptions",
     "Planned",

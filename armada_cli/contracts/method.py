@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from armada_cli.contracts.choice import Choice
 from armada_cli.contracts.loss import Loss
-from armada_cli.contracts.student import Problem, StudentOutput
+from armada_cli.contracts.student import Problem, Student, StudentOutput
+from armada_cli.contracts.task import Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,18 +65,60 @@ class Term:
     task: bool = False
 
 
-@dataclass
-class Batch:
-    """One training batch as a method sees it.
+class Model(ABC):
+    """A student, its module, and the rows of the training split as this student reads them.
 
     Attributes:
-        rows: numbers of the examples in the (limited) training split, [n].
+        student: the plugin's student; module: what it built. The mode of the module (`train` or `eval`) is its owner's to set.
+    """
+
+    student: Student
+    module: nn.Module
+
+    @abstractmethod
+    def __call__(
+        self,
+        rows: Tensor | Sequence[int],
+        *,
+        hidden_states: bool = False,
+        attentions: bool = False,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> StudentOutput:
+        """One forward pass over rows of the training split, in the precision that the model is trained in.
+
+        For regression the logits are standardised as the trial's labels are, also those of a finished student, which by itself
+        answers in the user's unit.
+
+        Args:
+            rows: numbers of training rows, [n], on any device.
+            hidden_states, attentions: see `StudentOutput`. Attentions need a method that says `Method.attentions`.
+            parameters: name of a parameter of `module` -> the tensor to run with in its place
+                (`torch.func.functional_call`); the others are the module's own. Attention is then computed by operations that
+                have a second derivative, which torch's fast kernels lack: of such a pass one may take gradients with
+                ``create_graph=True`` and differentiate what was made of them. The pass at the module's own parameters is
+                ``parameters=dict(model.module.named_parameters())``.
+
+        Raises:
+            ValueError: attentions of a model that was not built for them; parameters for a model that computes its layers
+                again in the backward pass (gradient checkpointing), where it would do so with its own parameters.
+        """
+
+
+@dataclass
+class Batch:
+    """One batch as a method sees it: of training rows, or of rows that are evaluated (`Method.before_forward`).
+
+    Attributes:
+        rows: numbers of the examples in the (limited) split, [n].
         labels: long [n] (classification, multiple choice), float [n] (regression: less the mean of the training rows' targets,
             over their standard deviation) or float [n, c] (multi-label); zeros for generation, whose loss the student computes.
-        features: h_t, float [n, 128]; None for a method that needs no teacher.
-        step: number of the optimizer step, from 0.
+        features: h_t, float [n, 128]; None for a method that needs no teacher, and in an evaluation: a teacher is asked about
+            the training split alone.
+        step: number of the optimizer step, from 0; -1 in an evaluation.
         share: part of the optimizer step that this (micro-)batch is; 1 without accumulation.
         mask: the student's attention mask [n, tokens], where it has one.
+        inputs: what the student is given, by its input names (``input_ids`` [n, tokens], ...).
+        split: ``train`` or ``validation``.
     """
 
     rows: Tensor
@@ -84,6 +127,19 @@ class Batch:
     step: int
     share: float = 1.0
     mask: Tensor | None = None
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    split: str = "train"
+
+
+def _outside(*arguments: Any, **more: Any) -> NoReturn:
+    raise RuntimeError("this method was set up outside of a trial, where there are no other models")
+
+
+class _NoModel(Model):
+    """Stands for the live student of a method that was set up outside of a trial."""
+
+    def __call__(self, *arguments: Any, **more: Any) -> NoReturn:
+        _outside()
 
 
 @dataclass
@@ -100,14 +156,26 @@ class Setup:
         train: the resolved training settings.
         losses: builds a registered loss by its recipe value (name or mapping).
         stream: name -> integer seed of an independent random stream of this trial.
-        student_outputs: role -> logits of the trial this method depends on, on the training split, [rows, c]; for regression
-            standardised as the labels are.
         steps: optimizer steps of the whole training; learning_rate: step -> the student's rate.
         device: where modules go.
         own_pooler: whether the student's pooled output went through a layer F~_s of its own.
         parts: widths of the teachers' parts of h_t where several are kept apart; empty for one teacher.
         gather: [n, ...] -> the rows of all processes that train together, for a term that is no mean over rows; the rows
             themselves where one process trains.
+        student: the trial's own student, while it is trained. With several processes a pass through it is one of this process's
+            rows, and what flows back of it in the loop's backward pass is averaged like the rest.
+        finished: (role, epoch=None) -> the exported student of the trial that this one depends on under that role, frozen and
+            in `eval` mode; with an epoch, from 1, the one that was kept after it (`Needs.epochs`). Made once for each pair.
+        fresh: (choice, stream, start=None) -> a new student for this task, to be trained by the method (which hands its module
+            out in `own_modules`): its head is drawn from the random stream of that name. `start` is the role of a finished
+            trial whose weights it begins from; where that trial's task has other labels or is a regression, its head is new.
+        cached: (role, what) -> float32 on the CPU, mapped from a file: what the finished student of a role gives for every
+            training row, in `eval` mode and in the precision of its weights. Computed once for all methods and seeds.
+            ``logits`` [rows, c] (for regression standardised as the labels are), ``pooled`` [rows, d], or states of layers
+            [rows, k, d]: ``first:1,3`` the first token's, ``mean:1,3`` the mean over tokens; 0 is the embeddings, -1 the last
+            layer, ``first:*`` all. For multiple choice there is a dimension of choices behind the rows.
+
+    In a test that sets a method up by hand the last four may be left out; asking for them raises RuntimeError.
     """
 
     problem: Problem
@@ -119,13 +187,16 @@ class Setup:
     train: Any
     losses: Callable[[Any], Loss]
     stream: Callable[[str], int]
-    student_outputs: Callable[[str], Tensor]
     steps: int
     learning_rate: Callable[[int], float]
     device: Any = "cpu"
     own_pooler: bool = True
     parts: tuple[int, ...] = ()
     gather: Callable[[Tensor], Tensor] = lambda rows: rows
+    student: Model = field(default_factory=_NoModel)
+    finished: Callable[..., Model] = _outside
+    fresh: Callable[..., Model] = _outside
+    cached: Callable[[str, str], Tensor] = _outside
 
 
 class Method(ABC):
@@ -140,9 +211,26 @@ class Method(ABC):
     hidden_states: bool = False
     """Whether `terms` looks at the layers' outputs."""
 
+    attentions: bool = False
+    """Whether `terms` looks at attention weights. A class attribute: students are then built with an attention that can show
+    them (`Problem.attentions`), finished and fresh ones too, and ``output.attentions`` is there."""
+
     def __init__(self, options: Any, setup: Setup) -> None:
         self.options = options
         self.setup = setup
+
+    @classmethod
+    def training(cls, options: Any, split: Split, answers: Mapping[str, Sequence[str]]) -> Split:
+        """The training split that the student learns from; the task's own unless a method says otherwise.
+
+        Args:
+            split: the task's training split, after `limit`.
+            answers: role of a dependency with ``Needs(answers=True)`` -> what its student answered to the prompts of `split`,
+                one text a row, in their order.
+
+        Returns a split of as many rows where the method reads a teacher's vectors, which belong to the rows.
+        """
+        return split
 
     def student_modules(self) -> dict[str, nn.Module]:
         """Extra heads optimised together with the student, at its learning rate."""
@@ -157,8 +245,22 @@ class Method(ABC):
         """The method's own optimizers, by name, for checkpoints."""
         return {}
 
+    def inference_modules(self) -> dict[str, nn.Module]:
+        """Modules that the student needs for its answers, beside its own weights; they are trained as `student_modules` or
+        `own_modules`. They are written into the student's folder (``inference.safetensors``, keys ``name/parameter``), and the
+        result says that such a student needs armada to be loaded. In evaluations they are in `eval` mode, and `before_forward`
+        is called."""
+        return {}
+
     def prepare(self) -> None:
         """Before the first step: pre-training."""
+
+    def before_forward(self, batch: Batch) -> None:
+        """Before the student reads a (micro-)batch. For modules that act inside the student, through hooks on
+        ``setup.student.module``, and need to know which rows it is about to read.
+
+        In an evaluation it is called for methods with `inference_modules` alone, with the numbers of the rows in the validation
+        split, and without features."""
 
     def own_outputs(self) -> dict[str, Tensor]:
         """What the method's own models answer on the training split, by role, each [rows, c]. Scored for the report as the fit
@@ -173,6 +275,11 @@ class Method(ABC):
     def auxiliary(self, output: StudentOutput) -> Tensor | None:
         """The student's auxiliary output o_aux_s, [n, c], for the evaluation (paper, Table 10)."""
         return None
+
+    def representations(self, batch: Batch, output: StudentOutput) -> dict[str, Tensor]:
+        """What an analysis may look at beside the student's own output, by name, each [n, d]: projections of the student and of
+        the teacher, say."""
+        return {}
 
     @abstractmethod
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:

@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a student must know of a task to build itself: kind, number of outputs c (0 for generation), names of the
-    classes, tokens of one input at most, and the precision of training (``float32`` or ``bf16``), in which frozen weights may
-    be held."""
+    """What a student must know of a task to build itself.
+
+    Attributes:
+        kind: one of `TASK_KINDS`; outputs: c, 0 for generation and for masked; labels: names of the classes.
+        max_length: tokens of one input at most.
+        precision: of training, ``float32`` or ``bf16``, in which frozen weights may be held.
+        attentions: build the model so that it can give attention weights (in transformers ``attn_implementation="eager"``).
+    """
 
     kind: str
     outputs: int
     labels: tuple[str, ...]
     max_length: int = 128
     precision: str = "float32"
+    attentions: bool = False
 
 
 @dataclass
@@ -37,16 +43,20 @@ class StudentOutput:
     """What one forward pass gives.
 
     Attributes:
-        logits: o_s, [n, c]; for generation [n, c] is not there, and `logits` is an empty tensor.
+        logits: o_s, [n, c]; for generation an empty tensor. For masked [n, 2]: the sum of the cross-entropies of a row's masked
+            tokens, in nats, and their number.
         pooled: h'_s = F~_s(h_s), [n, d]; for multiple choice [n, choices, d]. For a student without a pooler of its own
             (`Student.own_pooler`) it is h_s, and the method adds F~_s.
         hidden_states: the layers' outputs [n, tokens, d], when they were asked for; a student whose `pooled` does not lie
             between its input and its output gives the last one always.
-        loss: for generation, the next-token cross-entropy, mean over the response's tokens of the batch.
+        loss: for generation, the next-token cross-entropy, mean over the response's tokens of the batch; for masked, the
+            cross-entropy, mean over the masked tokens of the batch.
         anchor: the tensor itself, of any shape, from which both `logits` (or `loss`) and `pooled` were computed, and the last
             of `hidden_states` where they were asked for: there the loop measures how hard each term pulls. A slice or a view
             of it that is handed out as `pooled` is no such tensor, as `logits` do not come from it. None: `hidden_states[-1]`
             where they are given, else `pooled`.
+        attentions: the layers' attention weights [n, heads, tokens, tokens], when they were asked for; for multiple choice
+            [n, choices, heads, tokens, tokens].
     """
 
     logits: Tensor
@@ -54,6 +64,7 @@ class StudentOutput:
     hidden_states: tuple[Tensor, ...] | None = None
     loss: Tensor | None = None
     anchor: Tensor | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class Student(ABC):
@@ -67,9 +78,13 @@ class Student(ABC):
         self.environment = environment
 
     @abstractmethod
-    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
+    def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
         """The model in float32, with a freshly initialised head for `problem` (the caller has seeded torch's global
         generator for it); or, given a folder that `save` wrote, the model as it was saved.
+
+        Args:
+            new_head: given a folder, take the body alone from it, which may have been saved for another problem (`masked`, or
+                other labels); the head is new, as without a folder.
 
         Raises:
             UserError: no weights at the given place, or weights that are damaged.
@@ -85,8 +100,13 @@ class Student(ABC):
         """A batch padded to its longest row: [n, tokens], or [n, choices, tokens]."""
 
     @abstractmethod
-    def forward(self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False) -> StudentOutput:
-        """One forward pass."""
+    def forward(
+        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+    ) -> StudentOutput:
+        """One forward pass.
+
+        For `masked` it hides tokens first: in training those that torch's global generators draw, otherwise (``model.training``
+        is false) ones that depend on the row alone."""
 
     @abstractmethod
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:

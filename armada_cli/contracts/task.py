@@ -11,8 +11,8 @@ from typing import Any
 from armada_cli.contracts.component import Environment
 from armada_cli.contracts.teacher import TeacherInput
 
-TASK_KINDS = ("classification", "regression", "multilabel", "multiple-choice", "generation")
-"""What a task can ask of a student."""
+TASK_KINDS = ("classification", "regression", "multilabel", "multiple-choice", "generation", "masked")
+"""What a task can ask of a student. ``masked`` is a pre-training on text without labels, whose student others begin from."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class Split:
     Attributes:
         texts: what the student reads. A single text ``(a,)``, a pair ``(a, b)``; for multiple choice the question
             followed by its choices, ``(question, choice_0, ..., choice_k-1)``. For generation ``(prompt, response)`` in
-            training; in evaluation ``(prompt,)``, or ``(prompt, candidate_0, ...)`` where likelihoods are compared.
+            training; in evaluation ``(prompt,)``, or ``(prompt, candidate_0, ...)`` where likelihoods are compared. For masked
+            a text or a pair.
         labels: class numbers (classification, multiple choice), floats (regression), tuples of 0/1 (multi-label), or
-            whatever `Task.score` compares an answer with (generation).
+            whatever `Task.score` compares an answer with (generation); zeros (masked).
         teacher_inputs: what the teacher is shown, one text or path per example.
     """
 
@@ -110,12 +111,14 @@ class Task(ABC):
 
     @abstractmethod
     def labels(self) -> Sequence[str]:
-        """Names of the classes, in the order of their numbers; for regression one name, the target's."""
+        """Names of the classes, in the order of their numbers; for regression one name, the target's; for generation and masked
+        none."""
 
     @abstractmethod
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """outputs: float [n, c], the student's logits (or the prediction, c = 1, for regression); for generation n answers
-        (`str`), or float [n, candidates] of log-likelihoods, -inf where a row has fewer. labels: n as in `Split`.
+        (`str`), or float [n, candidates] of log-likelihoods, -inf where a row has fewer; for masked [n, 2] (see
+        `StudentOutput.logits`). labels: n as in `Split`.
         Returns metric name -> value in the unit of the published tables (percent); `metric` names the main one."""
 
     @property

@@ -13,6 +13,7 @@ cheap; numpy, scipy and scikit-learn come with the first call.
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,20 @@ def exact_match(answers: Sequence[str], references: Sequence[Any]) -> float:
     return _best_of(lambda answer, reference: float(plain(answer) == plain(reference)), answers, references)
 
 
+def perplexity(outputs: np.ndarray, labels: Sequence[Any]) -> float:
+    """Exponential of the mean cross-entropy of all masked tokens; not in percent, and better the lower it is.
+
+    outputs: [n, 2], of each row the sum of the cross-entropies in nats and the number of tokens (see `StudentOutput.logits`).
+
+    Raises:
+        ValueError: not a single token is masked.
+    """
+    values, _ = _checked(outputs, labels)
+    if values.shape[1] != 2 or not values[:, 1].sum():
+        raise ValueError("perplexity takes sums and numbers of tokens [n, 2], at least one token in all")
+    return math.exp(min(math.fsum(values[:, 0]) / math.fsum(values[:, 1]), 700.0))
+
+
 METRICS: dict[str, Callable[[Any, Sequence[Any]], float]] = {
     "accuracy": accuracy,
     "mcc": matthews,
@@ -144,6 +159,7 @@ METRICS: dict[str, Callable[[Any, Sequence[Any]], float]] = {
     "samples_f1": samples_f1,
     "rouge_l": rouge_l,
     "exact_match": exact_match,
+    "perplexity": perplexity,
 }
 """What a task's `metric` and a recipe may name."""
 

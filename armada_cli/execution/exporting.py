@@ -152,11 +152,11 @@ def export(candidate: Candidate, output: Path, environment: Environment, *, merg
 
 def _merge(candidate: Candidate, source: Path, target: Path, environment: Environment) -> None:
     """Through the student's own plugin: it knows which weights its adapter belongs to."""
-    from armada_cli.execution.trial import made
+    from armada_cli.execution.assemble import make
 
     build = candidate.spec["build"]["student"]
     registered, options = restore("student", build, environment, any_version=True)
-    made(registered, options, environment).merge(source, target)
+    make(registered, options, environment).merge(source, target)
     targets.write_rest(target, targets.read_rest(source))
 
 

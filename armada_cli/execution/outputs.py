@@ -1,51 +1,142 @@
-"""A finished student's outputs on another trial's rows, kept beside it: float32 [rows, outputs], with a digest."""
+"""What a finished student gives for the rows of another trial: float32 arrays with a digest, computed once and mapped from
+their file."""
 
 from __future__ import annotations
 
-import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from armada_cli.contracts import StudentOutput
+from armada_cli.digests import DamagedDigests, differences, read_digests, write_digests
 from armada_cli.errors import UserError
-from armada_cli.features.prepare import read_tensors, write_tensors
+from armada_cli.files import disk_error, remove, replace_folder
+
+VALUES = "values.npy"
 
 
-def write_outputs(path: Path, logits: Tensor) -> None:
-    """Write outputs by rename.
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of each row.
+
+    Attributes:
+        part: ``logits``, ``pooled``, ``first`` or ``mean``.
+        layers: numbers of layers for the last two, None for all.
+    """
+
+    part: str
+    layers: tuple[int, ...] | None = None
+
+    @property
+    def hidden_states(self) -> bool:
+        return self.part in ("first", "mean")
+
+    def of(self, output: StudentOutput, mask: Tensor | None) -> Tensor:
+        """The values of one batch, [n, ...].
+
+        Raises:
+            ValueError: the student has no such layer, or gives no hidden states.
+        """
+        if not self.hidden_states:
+            return getattr(output, self.part)
+        states = output.hidden_states or ()
+        numbers = range(len(states)) if self.layers is None else self.layers
+        if not states or not all(-len(states) <= number < len(states) for number in numbers):
+            raise ValueError(
+                f"cached() asks for layers {list(numbers)}; the student has {len(states)}, the embeddings included"
+            )
+        return torch.stack([self._pooled(states[number].float(), mask) for number in numbers], -2)
+
+    def _pooled(self, state: Tensor, mask: Tensor | None) -> Tensor:
+        if self.part == "first":
+            return state[..., 0, :]
+        weights = torch.ones(state.shape[:-1], device=state.device) if mask is None else mask.to(state)
+        return (state * weights[..., None]).sum(-2) / weights.sum(-1, keepdim=True).clamp(min=1)
+
+
+def parse(what: str) -> Asked:
+    """``logits``, ``pooled``, ``first:1,3``, ``mean:-1``, ``first:*``.
+
+    Raises:
+        ValueError: it is nothing of that.
+    """
+    if what in ("logits", "pooled"):
+        return Asked(what)
+    known = re.fullmatch(r"(first|mean):(\*|-?\d+(?:,-?\d+)*)", what)
+    if known is None:
+        raise ValueError(f"cached() is asked for {what!r}; it knows 'logits', 'pooled', 'first:1,3', 'mean:-1' and 'first:*'")
+    return Asked(known[1], None if known[2] == "*" else tuple(map(int, known[2].split(","))))
+
+
+def keep_outputs(folder: Path, rows: int, compute: Callable[[], Iterable[Tensor]]) -> Tensor:
+    """The values in a folder [rows, ...], computed and written where it is missing or damaged.
+
+    Args:
+        compute: makes blocks of rows, in order.
 
     Raises:
         UserError: the disk is full or read-only.
     """
-    values = np.ascontiguousarray(logits.numpy())
-    write_tensors(path, {"logits": values}, {"digest": _digest(values)})
+    values = read_outputs(folder, rows)
+    if values is None:
+        write_outputs(folder, rows, compute())
+        values = read_outputs(folder, rows)
+    if values is None:
+        raise UserError(f"{folder} does not hold what was just written", "Check the disk")
+    return values
 
 
-def read_outputs(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    """The outputs, or None when there are none of this shape, or they are not as they were written: they are computed again."""
-    values = _read(path) if path.is_file() else None
-    return None if values is None or values.shape != shape else torch.from_numpy(values)
+def write_outputs(folder: Path, rows: int, blocks: Iterable[Tensor]) -> None:
+    """Write blocks of rows, which together are `rows`, by rename.
 
-
-def damage_of_outputs(path: Path) -> str | None:
-    """What is wrong with a file of outputs, as the end of a sentence; None when nothing is, or an earlier version wrote it."""
-    return "is damaged" if _read(path) is None else None
-
-
-def _read(path: Path) -> np.ndarray | None:
+    Raises:
+        UserError: the disk is full or read-only.
+    """
+    half = folder.with_name(f".{folder.name}.new")
+    remove(half, folder.parent)
     try:
-        tensors, metadata = read_tensors(path, "outputs", "")
-    except UserError:
-        return None
-    values = tensors.get("logits")
-    if values is None or values.dtype != np.float32 or values.ndim != 2:
-        return None
-    return values if metadata.get("digest") in (None, _digest(values)) else None
+        half.mkdir(parents=True)
+        with (half / VALUES).open("wb") as stream:
+            for number, block in enumerate(_plain(blocks)):
+                if number == 0:
+                    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, *block.shape[1:])}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(block.data)
+        write_digests(half, (VALUES,))
+        replace_folder(half, folder)
+    except OSError as error:
+        remove(half, folder.parent)
+        raise disk_error(folder, error) from error
+    except BaseException:
+        remove(half, folder.parent)
+        raise
 
 
-def _digest(values: np.ndarray) -> str:
-    digest = hashlib.sha256(str(values.shape).encode())
-    digest.update(values.data)
-    return digest.hexdigest()
+def _plain(blocks: Iterable[Tensor]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield np.ascontiguousarray(block.float().cpu().numpy())
+
+
+def read_outputs(folder: Path, rows: int) -> Tensor | None:
+    """The values, mapped from their file; None when there are none of so many rows, or they are not as they were written."""
+    if damage_of_outputs(folder):
+        return None
+    try:
+        values = np.load(folder / VALUES, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return torch.from_numpy(values) if values.dtype == np.float32 and values.ndim > 1 and len(values) == rows else None
+
+
+def damage_of_outputs(folder: Path) -> str | None:
+    """What is wrong with a folder of outputs, as a file's name and the end of a sentence; None when nothing is."""
+    try:
+        digests = read_digests(folder)
+    except DamagedDigests as error:
+        return str(error)
+    return f"{VALUES} has no digest" if digests is None else next(differences(folder, digests, (VALUES,)), None)

@@ -37,11 +37,13 @@ class Findings:
 
 
 def verify_runs(root: Path, *, progress: bool = True) -> Findings:
-    """Check trials with their students, checkpoints and outputs, run folders, prepared features and the store.
+    """Check trials with their students and checkpoints, outputs of students, run folders, prepared features and the store.
 
     Raises:
         UserError: no runs folder is there.
     """
+    from armada_cli.execution.outputs import damage_of_outputs
+
     runs = Runs(root)
     if not root.is_dir():
         raise UserError(f"there is no folder {root}", "Name the folder of runs, or give --runs")
@@ -50,8 +52,9 @@ def verify_runs(root: Path, *, progress: bool = True) -> Findings:
     findings = Findings()
     trials = sorted(path for path in runs.trials.glob("*") if path.is_dir() and not path.name.startswith("."))
     prepared = sorted(runs.features.glob("*.safetensors"))
+    outputs = sorted(runs.outputs.glob("[!.]*/[!.]*/"))
     records = sorted(root.glob("*/run.json"))
-    with show_progress("verifying", len(trials) + len(prepared) + len(records), enabled=progress) as bar:
+    with show_progress("verifying", len(trials) + len(prepared) + len(outputs) + len(records), enabled=progress) as bar:
         for folder in trials:
             if _is_worked_on(folder):
                 findings.notes.append(f"{folder}: passed over, a process works on it")
@@ -62,6 +65,11 @@ def verify_runs(root: Path, *, progress: bool = True) -> Findings:
         for path in prepared:
             findings.files += 1
             findings.damages += _complaints(load_prepared, path)
+            bar.advance(1, computed=1)
+        for folder in outputs:
+            findings.files += 1
+            if complaint := damage_of_outputs(folder):
+                findings.damages.append(f"{folder}/{complaint}")
             bar.advance(1, computed=1)
         for path in records:
             findings.files += 1
@@ -85,7 +93,6 @@ def _is_worked_on(folder: Path) -> bool:
 def _trial(runs: Runs, folder: Path, findings: Findings) -> Iterator[str]:
     """What is damaged of one trial, as its path below the trial's folder and what is wrong."""
     from armada_cli.evaluation.generation import read_notes
-    from armada_cli.execution.outputs import damage_of_outputs
 
     finished = (folder / RESULT).exists()
     yield from _finished(runs, folder, findings) if finished else _unfinished(folder)
@@ -93,10 +100,6 @@ def _trial(runs: Runs, folder: Path, findings: Findings) -> Iterator[str]:
         findings.checkpoints += 1
         name = checkpoint.relative_to(folder).as_posix()
         yield from _compared(checkpoint, f"{name}/", findings)
-    for outputs in sorted(folder.glob("outputs-*.safetensors")):
-        findings.files += 1
-        if complaint := damage_of_outputs(outputs):
-            yield f"{outputs.name} {complaint}"
     for notes in sorted(folder.glob("answers*.part")):
         findings.files += 1
         if not read_notes(notes)[1]:

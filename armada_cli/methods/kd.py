@@ -30,13 +30,13 @@ class KD(Method):
     """L = (1 - a) L_T(Y, z_s) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T)).
 
     The teacher is a finished trial of its own; its logits on the training split are computed once, without dropout, and
-    stored beside it. For regression the second term is the squared distance of the two predictions, for multi-label tasks
-    the binary divergence per class.
+    kept for all its students. For regression the second term is the squared distance of the two predictions, for multi-label
+    tasks the binary divergence per class.
     """
 
     def __init__(self, options: object, setup: Setup) -> None:
         super().__init__(options, setup)
-        self.teacher_logits = setup.student_outputs("teacher")
+        self.teacher_logits = setup.cached("teacher", "logits")
 
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
         from torch.nn import functional

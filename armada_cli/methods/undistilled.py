@@ -23,5 +23,5 @@ CARD = Component(
     "The student fine-tuned on the labels alone",
     "armada_cli.methods.undistilled:Undistilled",
     NoOptions,
-    ALL,
+    ALL | {"masked"},
 )

@@ -261,6 +261,25 @@ def require_weights(subject: str, place: str, model: Any, report: Mapping[str, A
         )
 
 
+def draw_new_head(model: Any) -> None:
+    """Draw what lies outside the body of a transformers model anew, from torch's global generator: linear layers with the
+    spread that the model's configuration names and biases of 0, as transformers does. What is tied to the body stays."""
+    from torch import nn
+
+    body = getattr(model, model.base_model_prefix, None)
+    kept = {id(weight) for weight in body.parameters()} if body is not None else set()
+    spread = getattr(model.config.get_text_config(), "initializer_range", 0.02)
+    for child in model.children():
+        for layer in child.modules() if child is not body else ():
+            own = [weight for weight in layer.parameters(recurse=False) if id(weight) not in kept]
+            if isinstance(layer, nn.Linear) and any(weight is layer.weight for weight in own):
+                nn.init.normal_(layer.weight, std=spread)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            elif own and hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Loading without the libraries' bars and lists of new weights: they are meant to be new, and would bury what matters.

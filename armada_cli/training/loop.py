@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from armada_cli.contracts import Batch, Method, Student, Task
+from armada_cli.contracts import Batch, Method, Task
 from armada_cli.direction import lower_is_better
 from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.evaluation import metrics
@@ -29,6 +29,7 @@ from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale
 from armada_cli.training import checkpoint
 from armada_cli.training.batching import epoch_batches, evaluation_batches, steps_per_epoch
+from armada_cli.training.model import Encoded, RowModel
 from armada_cli.training.optimizer import adamw
 from armada_cli.training.projection import OrthogonalMap
 from armada_cli.training.pull import anchor, measure
@@ -40,13 +41,37 @@ CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass
-class Encoded:
-    """A split as the student reads it: tokenised rows, their lengths in tokens, the labels as one tensor."""
+class Scoring:
+    """What the student is scored on.
 
-    rows: list[dict[str, Any]]
-    lengths: list[int]
-    labels: Tensor
-    raw_labels: Sequence[Any]
+    Attributes:
+        task: scores the outputs.
+        validation: the encoded split; without one nothing is scored.
+        scale: of a regression's targets: what the student learns is standardised, what is scored is in the user's unit.
+    """
+
+    task: Task
+    validation: Encoded | None = None
+    scale: Scale = NONE
+
+
+@dataclass
+class Host:
+    """What surrounds a training.
+
+    Attributes:
+        accelerator: device, precision and processes.
+        folder: the trial's folder; ``checkpoint/`` and ``log.jsonl`` are written there. None writes nothing.
+        progress: called with (stage, done, total, note).
+        stopping: asked after every step; true ends the training behind a checkpoint with `Interrupted`.
+        keep: called with the number of an epoch that has ended, before its checkpoint is written; None keeps no epochs.
+    """
+
+    accelerator: Accelerator
+    folder: Path | None = None
+    progress: Callable[[str, int, int, str], None] = lambda *_: None
+    stopping: Callable[[], bool] = lambda: False
+    keep: Callable[[int], None] | None = None
 
 
 @dataclass
@@ -66,44 +91,35 @@ class Loop:
     """One trial's training.
 
     Args:
-        student, model: the student and the module it built.
+        learner: the student with its module and the encoded training split.
         method: the objective.
-        training, validation: the encoded splits; without a validation split nothing is scored.
+        scoring: what the student is scored on.
         features: h_t [rows, 128] of the training split, or None.
-        task: scores the outputs.
         train: resolved settings (see `Train`); `precision` is float32 or bf16.
-        folder: the trial's folder; ``checkpoint/`` and ``log.jsonl`` are written there. None writes nothing.
-        accelerator: device, precision and processes.
-        progress: called with (stage, done, total, note).
-        scale: of a regression's targets: what the student learns is standardised, what is scored is in the user's unit.
-        stopping: asked after every step; true ends the training behind a checkpoint with `Interrupted`.
+        seed: the trial's seed.
+        host: folder, device and who is told.
     """
 
     def __init__(
         self,
-        *,
-        student: Student,
-        model: nn.Module,
+        learner: RowModel,
         method: Method,
-        training: Encoded,
-        validation: Encoded | None,
+        scoring: Scoring,
         features: Tensor | None,
-        task: Task,
         train: Train,
         seed: int,
-        folder: Path | None,
-        accelerator: Accelerator,
-        progress: Callable[[str, int, int, str], None] = lambda *_: None,
-        stopping: Callable[[], bool] = lambda: False,
-        scale: Scale = NONE,
+        host: Host,
     ) -> None:
-        self.student, self.model, self.method, self.task = student, model, method, task
-        self.training, self.validation, self.features = training, validation, features
-        self.train, self.seed, self.folder, self.scale = train, seed, folder, scale
-        self.accelerator, self.progress, self.stopping = accelerator, progress, stopping
+        self.learner, self.student, self.model, self.training = learner, learner.student, learner.module, learner.encoded
+        self.method, self.features, self.train, self.seed = method, features, train, seed
+        self.task, self.validation, self.scale = scoring.task, scoring.validation, scoring.scale
+        self.host, self.folder, self.accelerator = host, host.folder, host.accelerator
+        self.progress, self.stopping = host.progress, host.stopping
+        model, training, accelerator = self.model, self.training, self.accelerator
 
         self.heads = nn.ModuleDict(_safe_names(method.student_modules()))
         self.own = method.own_modules()
+        self.inference = nn.ModuleDict(_safe_names(method.inference_modules()))
         self.trainable = [p for p in [*model.parameters(), *self.heads.parameters()] if p.requires_grad]
         self.optimizer = adamw([*model.parameters(), *self.heads.parameters()], train.lr, train.weight_decay)
         self.steps = train.epochs * steps_per_epoch(len(training.rows), train.batch_size)
@@ -146,6 +162,9 @@ class Loop:
                 if self.train.evaluate == "epoch" or self.train.select == "best" or done == self.steps:
                     with self._timed("evaluation"):
                         self._evaluate(epoch + 1)
+                if self.host.keep is not None and self.accelerator.is_main_process:
+                    with self._timed("checkpoints"):
+                        self.host.keep(epoch + 1)
                 self._save(done)
                 written = time.monotonic()
             elif time.monotonic() - written > CHECKPOINT_SECONDS:
@@ -174,8 +193,11 @@ class Loop:
             last = number == len(micro_batches) - 1
             # Gradients are exchanged between processes once, after the last micro-batch.
             with self._unsynchronised(last):
+                self.method.before_forward(batch)
                 with self.accelerator.autocast():
-                    output = self.student.forward(self.wrapped, inputs, hidden_states=self.method.hidden_states)
+                    output = self.student.forward(
+                        self.wrapped, inputs, hidden_states=self.method.hidden_states, attentions=self.method.attentions
+                    )
                 terms = self.method.terms(batch, output)
                 if measuring and self.accelerator.is_main_process:
                     measured.update(measure(terms, anchor(output)))
@@ -221,11 +243,11 @@ class Loop:
 
     def _batch(self, rows: list[int], step: int, share: float) -> tuple[Batch, dict[str, Tensor]]:
         device = self.accelerator.device
-        inputs = {name: value.to(device) for name, value in self.student.pad([self.training.rows[r] for r in rows]).items()}
+        inputs = self.learner.inputs(rows)
         index = torch.tensor(rows)
         h_t = self.features[index].to(device) if self.features is not None else None
         labels = self.training.labels[index].to(device)
-        return Batch(index, labels, h_t, step, share, inputs.get("attention_mask")), inputs
+        return Batch(index, labels, h_t, step, share, inputs.get("attention_mask"), inputs), inputs
 
     @contextmanager
     def _unsynchronised(self, last: bool) -> Iterator[None]:
@@ -258,14 +280,17 @@ class Loop:
         digits would decide between choices that are nearly as good as each other.
         """
         self.model.eval()
-        device, processes = self.accelerator.device, self.accelerator.num_processes
+        self.inference.eval()
+        processes = self.accelerator.num_processes
         batches = evaluation_batches(split.lengths)
         logits: list[Tensor | None] = [None] * len(split.rows)
         extra: list[Tensor | None] = [None] * len(split.rows)
         for number, rows in enumerate(batches):
             if number % processes != self.accelerator.process_index:
                 continue
-            inputs = {name: value.to(device) for name, value in self.student.pad([split.rows[r] for r in rows]).items()}
+            inputs = self.learner.inputs(rows, split)
+            if self.inference:
+                self._announce(rows, inputs, split)
             output = self.student.forward(self.model, inputs)
             aux = self.method.auxiliary(output) if auxiliary else None
             for i, row in enumerate(rows):
@@ -273,8 +298,16 @@ class Loop:
                 extra[row] = aux[i].float().cpu() if aux is not None else None
             self.progress("evaluation", number + 1, len(batches), "")
         self.model.train()
+        self.inference.train()
         gathered = [self.scale.restore(self._gathered(column)) for column in (logits, extra)]
         return gathered[0], gathered[1] if len(gathered[1]) else None
+
+    def _announce(self, rows: list[int], inputs: dict[str, Tensor], split: Encoded) -> None:
+        """Tell the method which rows its inference modules are about to see."""
+        index = torch.tensor(rows)
+        labels = split.labels[index].to(self.accelerator.device)
+        mask = inputs.get("attention_mask")
+        self.method.before_forward(Batch(index, labels, None, -1, mask=mask, inputs=inputs, split="validation"))
 
     def _gathered(self, column: list[Tensor | None]) -> Tensor:
         """One tensor [rows, c] from what each process has of it."""
@@ -302,7 +335,7 @@ class Loop:
             record["orthogonality"] = max(item.defect() for item in maps)
         self.outcome.epochs.append(record)
         if self.train.select == "best" and scores and self._best_epoch() is record:
-            self.best = {name: value.detach().clone() for name, value in checkpoint.module_state(self.model).items()}
+            self.best = {name: value.detach().clone() for name, value in self._answering().items()}
 
     def _select(self) -> None:
         """Choose the epoch that counts; for ``best`` the student gets that epoch's weights back."""
@@ -310,7 +343,7 @@ class Loop:
         chosen = epochs[-1]
         if self.train.select == "best" and self.validation is not None:
             chosen = self._best_epoch()
-            own = checkpoint.module_state(self.model)
+            own = self._answering()
             with torch.no_grad():
                 for name, value in self.best.items():
                     own[name].copy_(value)
@@ -320,6 +353,11 @@ class Loop:
         self.outcome.sameness = chosen.get("sameness")
         defects = [item["orthogonality"] for item in epochs if "orthogonality" in item]
         self.outcome.orthogonality = max(defects) if defects else None
+
+    def _answering(self) -> dict[str, Tensor]:
+        """The trained tensors that the student's answers come from, by name."""
+        modules = {f"inference/{name}": value for name, value in checkpoint.module_state(self.inference).items()}
+        return checkpoint.module_state(self.model) | modules
 
     def _best_epoch(self) -> dict[str, Any]:
         """The record of the epoch with the best main score so far, the first of equals."""

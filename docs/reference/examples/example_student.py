@@ -1,18 +1,29 @@
 """A student: a small BERT from scratch that reads bytes, so it needs neither weights nor a vocabulary."""
 
 from armada_cli import Component, Student, StudentOutput, UserError, hookimpl
+from armada_cli.models import hub
 
 POSITIONS = 512
 
 
 class Bytes(Student):
-    def build(self, problem, weights=None):
+    def build(self, problem, weights=None, *, new_head=False):
         from transformers import BertConfig, BertForSequenceClassification
 
         if problem.kind != "classification":
             raise UserError(f"student bytes cannot do a task of kind {problem.kind}", "Choose one of kind classification")
+        attention = "eager" if problem.attentions else "sdpa"
         if weights is not None:
-            return BertForSequenceClassification.from_pretrained(weights, use_safetensors=True)
+            model = BertForSequenceClassification.from_pretrained(
+                weights,
+                use_safetensors=True,
+                num_labels=problem.outputs,
+                ignore_mismatched_sizes=True,
+                attn_implementation=attention,
+            )
+            if new_head:
+                hub.draw_new_head(model)
+            return model
         return BertForSequenceClassification(
             BertConfig(
                 vocab_size=257,
@@ -22,6 +33,7 @@ class Bytes(Student):
                 intermediate_size=64,
                 max_position_embeddings=POSITIONS,
                 num_labels=problem.outputs,
+                attn_implementation=attention,
             )
         )
 
@@ -37,9 +49,10 @@ class Bytes(Student):
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return {"input_ids": ids, "attention_mask": (ids > 0).long()}
 
-    def forward(self, model, batch, hidden_states=False):
-        found = model.bert(**batch, output_hidden_states=hidden_states)
-        return StudentOutput(model.classifier(found.pooler_output), found.pooler_output, found.hidden_states)
+    def forward(self, model, batch, hidden_states=False, attentions=False):
+        output = model.bert(**batch, output_hidden_states=hidden_states, output_attentions=attentions)
+        logits, pooled = model.classifier(output.pooler_output), output.pooler_output
+        return StudentOutput(logits, pooled, output.hidden_states, attentions=output.attentions)
 
     def save(self, model, problem, folder):
         model.save_pretrained(folder)

@@ -82,12 +82,22 @@ class Decoder(Student):
         vocabulary.require_usable("student", self.place, self.reader.tokenizer, config.get_text_config())
         return min(architectures.positions(config.to_dict()) or 2**20, int(self.reader.tokenizer.model_max_length))
 
-    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
+    def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
+        if problem.kind == "masked":
+            raise UserError(f"student {self.place} is a decoder and reads no masked text", "Name an encoder")
+        if new_head and weights is not None and (self.options.rank > 0 or adapters.is_adapter(weights)):
+            raise UserError(
+                f"student {self.place}: adapters belong to the weights they were trained on, so a student with adapters cannot "
+                "begin from those of another task",
+                "Say `lora: 0`",
+            )
         adapter = weights if weights is not None and adapters.is_adapter(weights) else None
         lora = self.options.rank > 0 if weights is None else adapter is not None
         place = str(weights) if weights is not None and adapter is None else self.place
         half = lora and problem.precision == "bf16"
-        model = self._load(problem, place, torch.bfloat16 if half else torch.float32, new_head=place == self.place)
+        model = self._load(problem, place, torch.bfloat16 if half else torch.float32, new_head=new_head or place == self.place)
+        if new_head and weights is not None and problem.kind != "generation":
+            hub.draw_new_head(model)
         if adapter is not None:
             model = self._with_adapter(model, adapter)
         elif lora:
@@ -102,7 +112,7 @@ class Decoder(Student):
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
         config = self._read_config(place)
-        if self.options.layers is not None and new_head:
+        if self.options.layers is not None and place == self.place:
             config = architectures.with_layers(f"student {self.place}", config, self.options.layers)
         generates = problem.kind == "generation"
         text = config.get_text_config()
@@ -118,6 +128,8 @@ class Decoder(Student):
         kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
         source = self._loadable() if place == self.place else place
         more = self._quantisation() if self.options.quantise == "4bit" else {}
+        if problem.attentions:
+            more["attn_implementation"] = "eager"
         try:
             with hub.quiet():
                 loaded: Any = kind.from_pretrained(
@@ -195,11 +207,13 @@ class Decoder(Student):
 
     # ------------------------------------------------------------------------------------------------------- forward
 
-    def forward(self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False) -> StudentOutput:
+    def forward(
+        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+    ) -> StudentOutput:
         """One pass. ``hidden_states`` has the last one always: it lies between the weights and everything that is asked."""
         watch, inner = self._watch(model)
         if "labels" in batch:
-            return self._forward_generation(model, inner, watch, batch, hidden_states)
+            return self._forward_generation(model, inner, watch, batch, hidden_states, attentions)
         tokens, mask = batch["input_ids"], batch["attention_mask"]
         flat = tokens.view(-1, tokens.shape[-1])
         with self._precision(model, tokens.device):
@@ -208,6 +222,7 @@ class Decoder(Student):
                 attention_mask=mask.view(-1, mask.shape[-1]),
                 use_cache=False,
                 output_hidden_states=hidden_states,
+                **({"output_attentions": True} if attentions else {}),
             )
         last = watch.take()
         # By the model's own rule, so that this is the token that its head reads.
@@ -215,15 +230,23 @@ class Decoder(Student):
         at = (place * (flat != inner.config.get_text_config().pad_token_id)).argmax(-1)
         pooled = last[torch.arange(len(flat), device=flat.device), at].float()
         states = (*output.hidden_states[:-1], last) if hidden_states else (last,)
-        logits = output.logits
+        logits, weights = output.logits, output.attentions if attentions else None
         if tokens.ndim == 3:
             n, choices = tokens.shape[:2]
             logits, pooled = logits.view(n, choices), pooled.view(n, choices, -1)
             states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
-        return StudentOutput(logits, pooled, states, anchor=last)
+            if weights is not None:
+                weights = tuple(layer.view(n, choices, *layer.shape[1:]) for layer in weights)
+        return StudentOutput(logits, pooled, states, anchor=last, attentions=weights)
 
     def _forward_generation(
-        self, model: nn.Module, inner: Any, watch: Watch, batch: Mapping[str, Tensor], hidden_states: bool
+        self,
+        model: nn.Module,
+        inner: Any,
+        watch: Watch,
+        batch: Mapping[str, Tensor],
+        hidden_states: bool,
+        attentions: bool,
     ) -> StudentOutput:
         labels, prompt = batch["labels"], batch["prompt_mask"]
         # The vocabulary is wide: logits are computed from the first response's beginning on, as each predicts the next token.
@@ -235,6 +258,7 @@ class Decoder(Student):
                 attention_mask=batch["attention_mask"],
                 use_cache=False,
                 output_hidden_states=hidden_states,
+                **({"output_attentions": True} if attentions else {}),
                 **self._only_last(inner, kept),
             )
         logits = output.logits[:, -kept:]
@@ -243,7 +267,8 @@ class Decoder(Student):
         )
         last = watch.take()
         states = (*output.hidden_states[:-1], last) if hidden_states else (last,)
-        return StudentOutput(logits.new_empty(0), self._pooled(last, prompt), states, loss, anchor=last)
+        weights = output.attentions if attentions else None
+        return StudentOutput(logits.new_empty(0), self._pooled(last, prompt), states, loss, anchor=last, attentions=weights)
 
     def _pooled(self, last: Tensor, prompt: Tensor) -> Tensor:
         """h_s [n, d] of the prompts' tokens; they stand at the beginning of their rows."""

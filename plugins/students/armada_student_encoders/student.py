@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from armada_cli import Environment, Problem, Student, StudentOutput, UserError, targets
 from armada_cli.models import architectures, hub, special_tokens, vocabulary
+from armada_student_encoders import masking
 
 PROBLEM_TYPES = {
     "classification": "single_label_classification",
@@ -63,20 +64,28 @@ class Encoder(Student):
         except Exception as error:
             raise self._cannot_load("configuration", error) from error
 
-    def build(self, problem: Problem, weights: Path | None = None) -> nn.Module:
-        from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+    def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
+        """See `Student.build`. For masked the head is the checkpoint's own, where it has one; a pooler is then left out, and so
+        it is new in a model that begins from what was saved."""
+        from transformers import AutoModelForMaskedLM, AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
+        if problem.kind == "masked" and self.tokenizer.mask_token_id is None:
+            raise UserError(
+                f"student {self.place}: its tokenizer has no mask, so it cannot be trained on masked text",
+                "Take a model that was pre-trained that way",
+            )
         place = str(weights or hub.loadable("student", self.place, self.environment, self.options.revision))
         config = self._read_config(place)
         if self.options.layers is not None and weights is None:
             config = architectures.with_layers(f"student {self.place}", config, self.options.layers)
-        choice = problem.kind == "multiple-choice"
-        if not choice:
+        if problem.kind in PROBLEM_TYPES:
             config.num_labels = problem.outputs
             config.problem_type = PROBLEM_TYPES[problem.kind]
             config.id2label = dict(enumerate(problem.labels))
             config.label2id = {label: number for number, label in enumerate(problem.labels)}
-        kind = AutoModelForMultipleChoice if choice else AutoModelForSequenceClassification
+        special = {"multiple-choice": AutoModelForMultipleChoice, "masked": AutoModelForMaskedLM}
+        kind = special.get(problem.kind, AutoModelForSequenceClassification)
+        more = {"attn_implementation": "eager"} if problem.attentions else {}
         try:
             with hub.quiet():
                 model, report = kind.from_pretrained(
@@ -87,10 +96,13 @@ class Encoder(Student):
                     ignore_mismatched_sizes=True,
                     output_loading_info=True,
                     **self.where,
+                    **more,
                 )
         except Exception as error:
             raise self._cannot_load("weights", error) from error
-        hub.require_weights("student", place, model, report, new_head=weights is None)
+        hub.require_weights("student", place, model, report, new_head=weights is None or new_head)
+        if weights is not None and new_head:
+            hub.draw_new_head(model)
         return model
 
     def _cannot_load(self, what: str, error: Exception) -> UserError:
@@ -108,13 +120,13 @@ class Encoder(Student):
                 found.append({name: [item[name] for item in part] for name in part[0]})
                 start += len(row) - 1
             return found
-        return self._tokenise(texts, problem.max_length)
+        return self._tokenise(texts, problem.max_length, return_special_tokens_mask=problem.kind == "masked")
 
-    def _tokenise(self, texts: Sequence[tuple[str, ...]], max_length: int) -> list[dict[str, list[int]]]:
+    def _tokenise(self, texts: Sequence[tuple[str, ...]], max_length: int, **more: bool) -> list[dict[str, list[int]]]:
         if not texts:
             return []
         columns = [list(column) for column in zip(*texts, strict=True)]
-        encoded = self.reader(*columns, truncation=True, max_length=min(max_length, self.longest))
+        encoded = self.reader(*columns, truncation=True, max_length=min(max_length, self.longest), **more)
         names = list(encoded.keys())
         return [{name: encoded[name][row] for name in names} for row in range(len(texts))]
 
@@ -127,7 +139,11 @@ class Encoder(Student):
 
     def _pad_rows(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
-        fill = {"input_ids": self.tokenizer.pad_token_id or 0, "token_type_ids": self.tokenizer.pad_token_type_id}
+        fill = {
+            "input_ids": self.tokenizer.pad_token_id or 0,
+            "token_type_ids": self.tokenizer.pad_token_type_id,
+            "special_tokens_mask": 1,
+        }
         return {
             name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows])
             for name in rows[0]
@@ -135,12 +151,16 @@ class Encoder(Student):
 
     # ------------------------------------------------------------------------------------------------------- forward
 
-    def forward(self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False) -> StudentOutput:
+    def forward(
+        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+    ) -> StudentOutput:
+        if "special_tokens_mask" in batch:
+            return self._forward_masked(model, batch, hidden_states, attentions)
         inner = getattr(model, "module", model)
         watch = self._seen.get(inner)
         if watch is None:
             watch = self._seen[inner] = PooledWatch(inner, batch)
-        output = model(**batch, output_hidden_states=hidden_states)
+        output = model(**batch, output_hidden_states=hidden_states, **self._asking(attentions))
         caught = watch.take()
         pooled = caught[:, 0] if caught.ndim == 3 else caught
         states = getattr(output, "hidden_states", None) if hidden_states else None
@@ -150,12 +170,30 @@ class Encoder(Student):
                 "Say pooling: pooler",
             )
         anchor = caught if states is None else states[-1]
+        weights = output.attentions if attentions else None
         if batch["input_ids"].ndim == 3:
             n, choices = batch["input_ids"].shape[:2]
             pooled = pooled.view(n, choices, -1)
             if states is not None:
                 states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
-        return StudentOutput(output.logits, pooled, states, anchor=anchor)
+            if weights is not None:
+                weights = tuple(layer.view(n, choices, *layer.shape[1:]) for layer in weights)
+        return StudentOutput(output.logits, pooled, states, anchor=anchor, attentions=weights)
+
+    def _forward_masked(
+        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool, attentions: bool
+    ) -> StudentOutput:
+        tokens, special = batch["input_ids"], batch["special_tokens_mask"].bool()
+        inputs = {name: value for name, value in batch.items() if name != "special_tokens_mask"}
+        length = batch["attention_mask"].sum(1)
+        mask, words = self.tokenizer.mask_token_id, len(self.tokenizer)
+        inputs["input_ids"], chosen = masking.hide(tokens, special, length, mask, words, drawn=model.training)
+        output = model(**inputs, output_hidden_states=True, **self._asking(attentions))
+        return masking.output_of(masking.told(output.logits, tokens, chosen), output, attentions, hidden_states)
+
+    @staticmethod
+    def _asking(attentions: bool) -> dict[str, bool]:
+        return {"output_attentions": True} if attentions else {}
 
     def fold(self, model: nn.Module, scale: targets.Scale) -> targets.Scale:
         return targets.fold_into(_output_layer(model), scale)
