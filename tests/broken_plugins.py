@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from armada_cli import (
+    Choice,
     Component,
     Loss,
     Method,
+    Needs,
     NoOptions,
+    Planned,
     Split,
     Student,
     StudentOutput,
@@ -22,6 +25,7 @@ from armada_cli import (
     Teacher,
     Term,
     UserError,
+    choose,
     option,
 )
 from armada_cli.models.tiny import SENTENCES
@@ -206,6 +210,55 @@ class Pickled(Vowels):
             pickle.load(stream)
 
 
+@dataclass(frozen=True)
+class ChoirOptions:
+    """The good one: another teacher sings along."""
+
+    words: int = option(8, "Words that are heard", minimum=1)
+    second: Choice | None = option(None, "Who sings along", component="teacher")
+
+
+@dataclass(frozen=True)
+class NobodyOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+    second: Choice = option("nobody-sings", "Who sings along", component="teacher")
+
+
+@dataclass(frozen=True)
+class SingerOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+    second: Choice = option("speech-offline", "Who sings along", component="singer")
+
+
+@dataclass(frozen=True)
+class NamesOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+    second: str = option("speech-offline", "Who sings along", component="teacher")
+
+
+@dataclass(frozen=True)
+class OneOfManyOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+    rest: tuple[Choice, ...] = option("speech-offline", "Who sings along", component="teacher")
+
+
+@dataclass(frozen=True)
+class SilentChoirOptions:
+    words: int = option(8, "Words that are heard", minimum=1)
+    second: Choice | None = option(None, "Who sings along", component="teacher", identity=False)
+
+
+@dataclass(frozen=True)
+class OwnIdentityOptions:
+    """What it says of itself takes the place of what the host says."""
+
+    words: int = option(8, "Words that are heard", minimum=1)
+    second: Choice = option("speech-offline", "Who sings along", component="teacher")
+
+    def identity(self, environment: Any) -> dict[str, Any]:
+        return {"options": {"words": self.words, "second": self.second.name}}
+
+
 def heavy_options() -> type:
     from broken_heavy import HeavyOptions
 
@@ -219,6 +272,17 @@ TEACHERS = [
     ("card", "several lines", lambda: card("Vowels", VowelOptions, summary="Two\nlines")),
     ("lazy import", "imports numpy", lambda: card("Vowels", heavy_options())),
     ("made", "it raises RuntimeError: no cage for me", lambda: card("Unmakeable", VowelOptions)),
+    ("card", "contract 1, this armada has 2; adapt it", lambda: card("Vowels", VowelOptions, requires_armada=1)),
+    ("component options", "cannot be had: unknown teacher 'nobody-sings'", lambda: card("Vowels", NobodyOptions)),
+    ("component options", "component='singer'; the kinds are teacher", lambda: card("Vowels", SingerOptions)),
+    ("component options", "its type is not Choice", lambda: card("Vowels", NamesOptions)),
+    ("component options", "its type asks for a tuple of names", lambda: card("Vowels", OneOfManyOptions)),
+    (
+        "component options",
+        "'second' is a component and declared with identity=False",
+        lambda: card("Vowels", SilentChoirOptions),
+    ),
+    ("component options", "Another option of what 'second' names leaves", lambda: card("Vowels", OwnIdentityOptions)),
     ("shape", r"returns shape \[9\] for 1 inputs", lambda: card("Flat", VowelOptions)),
     ("shape", "returns list, not a numpy array", lambda: card("Lists", VowelOptions)),
     ("shape", "Its width changes with the input", lambda: card("Growing", VowelOptions)),
@@ -407,6 +471,9 @@ TASKS = [
     ("same rows", "has other rows", "Shuffled", DraftOptions),
     ("perfect score", "score 1 accuracy, not 100", "Share", DraftOptions),
     ("perfect score", "there is no 'f1'", "OtherMetric", DraftOptions),
+    ("suggestions", "suggests lr, which no method has as an option", "Draft", DraftOptions, {"lr": 1e-3}),
+    ("suggestions", "suggests null for aligner_lr", "Draft", DraftOptions, {"aligner_lr": None}),
+    ("suggestions", "is no plain value: TypeError", "Draft", DraftOptions, {"layers": {1, 2}}),
     ("identity", "Option 'rows' changes the rows", "Draft", SilentDraftOptions),
 ]
 
@@ -664,7 +731,100 @@ class Elsewhere(Labels):
         return (output.logits.detach() * 0).sum() + output.logits.sum() * 0
 
 
+@dataclass(frozen=True)
+class TaughtOptions:
+    """The good one: a teacher of text, and an assistant that learned from it."""
+
+    teacher: Choice = option("bert-base", "The text teacher", component="student")
+
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        learns = choose("method", "kd", teacher=self.teacher)
+        return {"teacher": Needs(self.teacher), "assistant": Needs(trial.student, learns, seed=trial.seed)}
+
+
+class Taught(Labels):
+    """Learns from the mean of two finished trials."""
+
+    roles: tuple[str, ...] = ("teacher", "assistant")
+
+    def __init__(self, options: Any, setup: Any) -> None:
+        super().__init__(options, setup)
+        self.wanted = sum(setup.cached(role, "logits") for role in self.roles) / max(1, len(self.roles))
+
+    def terms(self, batch: Any, output: StudentOutput) -> list[Term]:
+        far = (output.logits - self.wanted[batch.rows]).pow(2).mean()
+        return [Term("task", 1.0, self.own(batch, output), task=True), Term("taught", 0.1, far)]
+
+
+class HalfTaught(Taught):
+    roles = ("teacher",)
+
+
+class OtherwiseTaught(Taught):
+    roles = ("teacher", "assistant", "professor")
+
+
+@dataclass(frozen=True)
+class OldDependenciesOptions(TaughtOptions):
+    """As contract 1 had it."""
+
+    def dependencies(self) -> dict[str, Any]:  # type: ignore[override]
+        return {"teacher": {"student": self.teacher, "seed": 0}}
+
+
+@dataclass(frozen=True)
+class MappingOptions(TaughtOptions):
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": {"student": self.teacher, "seed": 0}}
+
+
+@dataclass(frozen=True)
+class ByNameOptions(TaughtOptions):
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": Needs("bert-base")}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class OtherKindOptions(TaughtOptions):
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": Needs(self.teacher, task=self.teacher)}
+
+
+@dataclass(frozen=True)
+class UnknownMethodOptions(TaughtOptions):
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": Needs(self.teacher, "no-such-method")}
+
+
+@dataclass(frozen=True)
+class DrawnSeedOptions(TaughtOptions):
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": Needs(self.teacher, seed=random.randrange(2**31))}
+
+
+@dataclass(frozen=True)
+class NegativeSeedOptions(TaughtOptions):
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": Needs(self.teacher, seed=-1)}
+
+
+@dataclass(frozen=True)
+class AnswersOptions(TaughtOptions):
+    def dependencies(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": Needs(self.teacher, answers=True)}
+
+
 METHODS = [
+    ("dependencies", r"takes the trial that is planned: dependencies\(self, trial\)", "Labels", OldDependenciesOptions),
+    ("dependencies", "for 'teacher' a dict; it must be armada_cli.Needs", "Labels", MappingOptions),
+    ("dependencies", "for 'teacher' str 'bert-base' as its student; it must be a Choice", "Labels", ByNameOptions),
+    ("dependencies", "the student 'bert-base' as its task", "Labels", OtherKindOptions),
+    ("dependencies", "the method 'no-such-method': unknown method", "Labels", UnknownMethodOptions),
+    ("dependencies", "and asked again teacher", "Labels", DrawnSeedOptions),
+    ("dependencies", "the seed -1; it must be a whole number", "Labels", NegativeSeedOptions),
+    ("dependencies", "a task that is classification; only a generation task has prompts", "Labels", AnswersOptions),
+    ("dependencies", "needs 'assistant' and never asks for it", "HalfTaught", TaughtOptions),
+    ("dependencies", "asks for the trial 'professor'", "OtherwiseTaught", TaughtOptions),
     ("made", "it raises AttributeError", "NeedsFeatures", NoOptions),
     ("terms", "0 of its terms on classification are marked task=True", "Unmarked", NoOptions),
     ("learns", "the student's loss goes from", "Backwards", NoOptions),

@@ -138,6 +138,27 @@ def test_the_good_ones_among_the_broken_ones_pass() -> None:
     check_method(card("Labels", provides=("classification",)))
 
 
+def test_a_method_that_needs_other_trials_passes() -> None:
+    report = check_method(card("Taught", broken_plugins.TaughtOptions, ("classification",)))
+    said = {check.name: check.sentence for check in report.checks}
+    assert said["dependencies"] == "Needs teacher, assistant"
+    assert said["component options"] == "Part of the identity with their own options: teacher"
+
+
+def test_a_component_among_the_options_may_be_left_open_or_chosen() -> None:
+    options = broken_plugins.ChoirOptions
+    (check,) = verify("teacher", card("Vowels", options), only=["component options"]).checks
+    assert (check.verdict, check.sentence) == ("pass", "There is nothing to vary in second")
+    (check,) = verify("teacher", card("Vowels", options), {"second": "speech-offline"}, only=["component options"]).checks
+    assert check.sentence == "Part of the identity with their own options: second"
+
+
+def test_a_default_that_cannot_be_had_is_told_before_anything_is_made() -> None:
+    report = verify("teacher", card("Vowels", broken_plugins.NobodyOptions))
+    assert [check.name for check in report.checks] == ["component options"]
+    assert not report.ok
+
+
 def test_a_good_student_passes() -> None:
     report = check_student(card("Bert", provides=("encoder",)))
     assert "transformers alone has equal outputs on classification" in [item.sentence for item in report.checks]
@@ -155,10 +176,12 @@ def test_a_broken_loss_is_told_why(check: str, words: str, target: str) -> None:
         check_loss(card(target), only=[check])
 
 
-@pytest.mark.parametrize(("check", "words", "target", "options"), broken_plugins.TASKS, ids=named)
-def test_a_broken_task_is_told_why(check: str, words: str, target: str, options: type) -> None:
+@pytest.mark.parametrize("row", broken_plugins.TASKS, ids=lambda row: named(row[1]))
+def test_a_broken_task_is_told_why(row: tuple[Any, ...]) -> None:
+    check, words, target, options, *suggestions = row
+    more = {"suggestions": suggestions[0]} if suggestions else {}
     with pytest.raises(NotConforming, match=words):
-        check_task(card(target, options, ("classification",)), only=[check])
+        check_task(card(target, options, ("classification",), **more), only=[check])
 
 
 @pytest.mark.parametrize(("check", "words", "target"), broken_plugins.STUDENTS, ids=named)
@@ -190,7 +213,7 @@ def test_a_broken_method_is_told_why(check: str, words: str, target: str, option
 
 
 def test_every_check_has_a_plugin_that_breaks_it() -> None:
-    shared = {"card", "lazy import", "made", "pickling"}  # the same code for every kind
+    shared = {"card", "lazy import", "made", "component options", "pickling"}  # the same code for every kind
     for kind, module, broken in (
         ("teacher", "teachers", broken_plugins.TEACHERS),
         ("loss", "losses", broken_plugins.LOSSES),

@@ -136,6 +136,7 @@ BROKEN = {
     "empty": ("", "ValueError: it has no hook, so it registers nothing; decorate a function such as armada_teachers() with @hookimpl"),
     "twice": (TEACHERS + "return [Component('bell', '', 'a:B')] * 2\n", "ValueError: it registers 'bell' twice"),
     "newer": (TEACHERS + "return [Component('carillon', '', 'a:B', requires_armada=999)]\n", "ValueError: 'carillon' is written for contract 999, this armada has 2; upgrade armada-cli"),
+    "older": (TEACHERS + "return [Component('harpsichord', '', 'a:B', requires_armada=1)]\n", "ValueError: 'harpsichord' is written for contract 1, this armada has 2; upgrade the plugin, or adapt it as armada's CHANGELOG says"),
     "newer-card": (TEACHERS + "return [Component('bell', '', 'a:B', colour='red')]\n", "TypeError: Component.__init__() got an unexpected keyword argument 'colour'; it may be written for another armada-cli than this one: "),
     "newer-import": ("from armada_cli import Conductor\n", "ImportError: cannot import name 'Conductor' from 'armada_cli' ("),
 }  # fmt: skip
@@ -218,14 +219,15 @@ def test_plugins_for_machines_is_json_with_these_fields(plugins: dict[str, dict[
     assert {item["state"] for item in plugins.values()} == {"ok", "broken"}
 
 
-def test_a_component_of_a_plugin_for_a_newer_contract_is_refused_with_that_reason(
-    host: FreshEnvironment, tmp_path: Path
+@pytest.mark.parametrize(("what", "name"), [("newer", "carillon"), ("older", "harpsichord")])
+def test_a_component_of_a_plugin_for_another_contract_is_refused_with_that_reason(
+    what: str, name: str, host: FreshEnvironment, tmp_path: Path
 ) -> None:
-    status, _, errors = host.armada(tmp_path, "show", "teacher", "carillon")
+    status, _, errors = host.armada(tmp_path, "show", "teacher", name)
     assert status == 2
     assert errors.splitlines()[-1] == (
-        "armada: unknown teacher 'carillon'. A plugin that could not be loaded may bring it: plugin 'bad-newer' of armada-bad-newer: "
-        "ValueError: 'carillon' is written for contract 999, this armada has 2; upgrade armada-cli"
+        f"armada: unknown teacher {name!r}. A plugin that could not be loaded may bring it: plugin 'bad-{what}' of "
+        f"armada-bad-{what}: {BROKEN[what][1]}"
     )
 
 

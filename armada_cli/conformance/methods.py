@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from armada_cli.conformance.asking import Broken, asked, one_line, require
+from armada_cli.conformance.needs import ask_for_needs, judge_asked, plan_toy
 from armada_cli.conformance.problems import (
     FEATURES,
     HIDDEN,
@@ -24,10 +25,10 @@ from armada_cli.conformance.problems import (
     toy_model,
 )
 from armada_cli.conformance.subject import Subject, shared_questions
-from armada_cli.contracts import TASK_KINDS, Method, Setup, Student, Term
+from armada_cli.contracts import TASK_KINDS, Method, Needs, Setup, Student, Term
 from armada_cli.errors import Interrupted
 from armada_cli.execution.outputs import parse
-from armada_cli.registry import catalog
+from armada_cli.registry.choosing import as_choice
 from armada_cli.settings import Train
 from armada_cli.training.loop import Host, Loop, Scoring, learning_rate
 from armada_cli.training.model import RowModel
@@ -126,8 +127,14 @@ class MethodSubject(Subject):
         return self.made(self.setup(toy_model(kind, stream(0, "student head")), features))
 
     def made(self, setup: Setup) -> Method:
+        noted = self.asked_for.setdefault(setup.problem.kind, set())
         with self.at_work():
-            return self.card.load()(self.options, setup)
+            return self.card.load()(self.options, _note_roles(setup, noted))
+
+    @functools.cached_property
+    def asked_for(self) -> dict[str, set[str]]:
+        """Kind of task -> the roles of finished trials that the method asked its setup for."""
+        return {}
 
     def train(
         self,
@@ -319,6 +326,18 @@ def check_decoder(subject: MethodSubject) -> str:
     return "It trains a student without a pooler of its own as well"
 
 
+@asked(QUESTIONS, "dependencies")
+def check_dependencies(subject: MethodSubject) -> str:
+    """The trials it needs can be planned, are the same each time, and are the ones it asks for."""
+    words: dict[str, Needs] = {}
+    for kind in subject.kinds:
+        needs = ask_for_needs(subject.options, plan_toy(kind, subject.needs_teacher))
+        if kind in subject.trained:
+            judge_asked(type(subject.trained[kind].method), needs, subject.asked_for[kind], kind)
+        words |= needs
+    return f"Needs {', '.join(words)}" if words else "It needs no other trial"
+
+
 @asked(QUESTIONS, "identity")
 def check_identity(subject: MethodSubject) -> str:
     subject.check_identity_is_data()
@@ -334,6 +353,23 @@ def check_identity(subject: MethodSubject) -> str:
 @asked(QUESTIONS, "pickling")
 def check_pickling(subject: MethodSubject) -> str:
     return subject.check_pickling()
+
+
+def _note_roles(setup: Setup, noted: set[str]) -> Setup:
+    """The setup, writing down which finished trials it is asked for."""
+
+    def noting(give: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(role: str, *arguments: Any, **more: Any) -> Any:
+            noted.add(role)
+            return give(role, *arguments, **more)
+
+        return ask
+
+    def fresh(choice: Any, name: str, start: str | None = None) -> Any:
+        noted.update([start] if start else [])
+        return setup.fresh(choice, name, start)
+
+    return dataclasses.replace(setup, cached=noting(setup.cached), finished=noting(setup.finished), fresh=fresh)
 
 
 class _Terms:
@@ -397,10 +433,9 @@ def _states(model: RowModel, what: str) -> Tensor:
 
 
 def _loss(choice: Any) -> Any:
-    """A registered loss, by name or as a mapping with its options."""
-    given = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
-    card = catalog.current().find("loss", given.pop("name")).component
-    return card.load()(card.options(**given))
+    """A loss that an option names, or one by its name."""
+    loss = as_choice("loss", choice)
+    return loss.registered.component.load()(loss.options)
 
 
 def _short(value: Any) -> str:

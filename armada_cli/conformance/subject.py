@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from armada_cli.conformance import parts
 from armada_cli.conformance.asking import Broken, NotAsked, Question, asked, one_line, require
 from armada_cli.conformance.imports import heavy_imports
 from armada_cli.conformance.unpickling import watched
@@ -105,9 +106,10 @@ class Subject:
             bool(card.summary.strip()) and "\n" not in card.summary,
             "The card's summary is empty or has several lines; `armada list` prints it on one",
         )
+        remedy = "upgrade armada-cli" if card.requires_armada > CONTRACT_VERSION else "adapt it as armada's CHANGELOG says"
         require(
-            card.requires_armada <= CONTRACT_VERSION,
-            f"It is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; upgrade armada-cli",
+            card.requires_armada == CONTRACT_VERSION,
+            f"It is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; {remedy}",
         )
         for item in dataclasses.fields(card.options):
             if item.init and not str(item.metadata.get("help", "")).strip():
@@ -204,6 +206,7 @@ def shared_questions() -> list[Question]:
     asked(questions, "card")(lambda subject: subject.check_card())
     asked(questions, "lazy import")(lambda subject: subject.check_lazy_import())
     asked(questions, "made")(lambda subject: subject.check_made())
+    asked(questions, parts.CHECK)(parts.check_parts)
     return questions
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from armada_cli.conformance.asking import NotAsked, asked, require
+from armada_cli.conformance.asking import Broken, NotAsked, asked, one_line, require
 from armada_cli.conformance.subject import Subject, shared_questions
 from armada_cli.conformance.variations import varied
-from armada_cli.contracts import TASK_KINDS, Split
+from armada_cli.contracts import TASK_KINDS, Split, canonical
+from armada_cli.settings import Train
 
 LIMIT = 5_000
 """Rows of a split that are looked at, at most."""
@@ -224,6 +226,25 @@ def check_perfect(subject: TaskSubject) -> str:
         lower < best, f"Wrong answers score {lower:g} {task.metric}, as much as right ones; score() looks at something else"
     )
     return f"Right answers 100, wrong ones {lower:.3g} {task.metric}"
+
+
+@asked(QUESTIONS, "suggestions")
+def check_suggestions(subject: TaskSubject) -> str:
+    """The card suggests options of methods, and no training setting."""
+    suggested = dict(subject.card.suggestions)
+    settings = [name for name in suggested if name in {item.name for item in dataclasses.fields(Train)}]
+    require(
+        not settings,
+        f"Its card suggests {', '.join(settings)}, which no method has as an option: a training setting belongs in the card's "
+        "`defaults`",
+    )
+    empty = [name for name, value in suggested.items() if value is None]
+    require(not empty, f"Its card suggests null for {', '.join(empty)}, which is what such an option is already; leave it out")
+    try:
+        canonical(suggested)
+    except (TypeError, ValueError) as error:
+        raise Broken(f"What its card suggests is no plain value: {one_line(error)}; use texts, numbers and lists") from None
+    return f"For methods that leave them open: {', '.join(suggested)}" if suggested else "None"
 
 
 @asked(QUESTIONS, "identity")

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal, Union
 
-from armada_cli.contracts import Environment
+from armada_cli.contracts import Choice, Environment
 
 TRIED = 4
 """Values tried for one option at most."""
@@ -16,13 +16,14 @@ TRIED = 4
 
 def varied(options: Any, environment: Environment) -> Iterator[tuple[str, Any]]:
     """(option, the same options with another value of it), for every option; several for one option. Combinations that the
-    options themselves call a problem are left out."""
+    options themselves call a problem are left out. For an option that is a component, each of *its* options is varied once."""
     hints = typing.get_type_hints(type(options))
     for item in dataclasses.fields(options):
         if not item.init:
             continue
-        found = 0
-        for value in _others(hints[item.name], getattr(options, item.name), item.metadata):
+        found, now = 0, getattr(options, item.name)
+        named = bool(item.metadata.get("component"))
+        for value in _other_parts(now, environment) if named else _others(hints[item.name], now, item.metadata):
             try:
                 other = dataclasses.replace(options, **{item.name: value})
                 if hasattr(other, "problems") and any(True for _ in other.problems(environment)):
@@ -31,8 +32,20 @@ def varied(options: Any, environment: Environment) -> Iterator[tuple[str, Any]]:
                 continue
             yield item.name, other
             found += 1
-            if found == TRIED:
+            if found == TRIED and not named:
                 break
+
+
+def _other_parts(value: Any, environment: Environment) -> Iterator[Any]:
+    """A choice, or a tuple of choices, with one option of one of them changed."""
+    if isinstance(value, tuple):
+        for number, part in enumerate(value):
+            yield from ((*value[:number], other, *value[number + 1 :]) for other in _other_parts(part, environment))
+    elif isinstance(value, Choice):
+        firsts: dict[str, Any] = {}
+        for name, options in varied(value.options, environment):
+            firsts.setdefault(name, options)
+        yield from (dataclasses.replace(value, options=options) for options in firsts.values())
 
 
 def _others(annotation: Any, value: Any, metadata: Any) -> list[Any]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from armada_cli.conformance import parts
 from armada_cli.conformance.asking import ask
-from armada_cli.conformance.report import Report
+from armada_cli.conformance.report import FAILED, Check, Report
 from armada_cli.conformance.subject import Subject
 from armada_cli.contracts import KINDS, Component, Environment
 from armada_cli.errors import UserError
@@ -43,6 +44,8 @@ def verify(
         component = catalog.current().find(kind, component)
     card = component if isinstance(component, Component) else component.component
     entry = "" if isinstance(component, Component) else _entry_module(component)
+    if fault := next(parts.find_faults(card), ""):
+        return Report(kind, card.name, (Check(parts.CHECK, FAILED, fault),))
     with tempfile.TemporaryDirectory(prefix="armada-verify-") as place:
         folder = Path(place)
         environment = dataclasses.replace(environment, runs=folder / "runs", threads=1)
