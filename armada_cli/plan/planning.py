@@ -23,6 +23,9 @@ from armada_cli.settings import Train
 MAX_TRIALS = 10_000
 """Of one recipe. Its lists are multiplied with each other, and five short ones make a thousand million."""
 
+MAX_CHAIN = 20
+"""Trials that need each other, one the next. A method may ask for another seed each time, which is no circle and has no end."""
+
 HOST_REVISION = 2
 """Part of every trial's id. Raised when the host itself begins to give other scores for the same options: in how it trains,
 scores or measures. A component's own changes raise the `revision` of its card.
@@ -177,6 +180,9 @@ def _plan_dependencies(
     own = (student, task, method, teacher, seed)
     if own in above:
         raise UserError(f"{method.place}: method {method.name!r} needs a trial that needs itself", "Break the circle")
+    if len(above) == MAX_CHAIN:
+        what = f"method {method.name!r} needs trials that need others, {MAX_CHAIN} deep"
+        raise UserError(f"{method.place}: {what}", "Break the chain; it may have no end")
     depends: dict[str, str] = {}
     for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind)).items():
         place = f"{method.place}: method {method.name!r} needs {role!r}"
