@@ -683,6 +683,11 @@ class Unmarked(Labels):
     marked = False
 
 
+class Silent(Labels):
+    def advice(self) -> Any:
+        return {"task": None}
+
+
 class Backwards(Labels):
     sign = -1.0
 
@@ -827,6 +832,7 @@ METHODS = [
     ("dependencies", "asks for the trial 'professor'", "OtherwiseTaught", TaughtOptions),
     ("made", "it raises AttributeError", "NeedsFeatures", NoOptions),
     ("terms", "0 of its terms on classification are marked task=True", "Unmarked", NoOptions),
+    ("advice", "says None of the term 'task'", "Silent", NoOptions),
     ("learns", "the student's loss goes from", "Backwards", NoOptions),
     ("same numbers", "two trainings of one seed part at step", "Dicing", NoOptions),
     ("resumes", "Interrupted after step 14 and resumed", "Counting", NoOptions),

@@ -223,6 +223,22 @@ def check_terms(subject: MethodSubject) -> str:
     return "; ".join(words)
 
 
+@asked(QUESTIONS, "advice")
+def check_advice(subject: MethodSubject) -> str:
+    """What it says of its terms is a line each."""
+    names: dict[str, None] = {}
+    for trained in subject.trained.values():
+        advice = trained.method.advice()
+        require(isinstance(advice, Mapping), f"advice() returns {advice!r}, not a mapping of a term's name to what to try")
+        for name, text in advice.items():
+            require(
+                isinstance(name, str) and isinstance(text, str) and text.strip() == text != "" and "\n" not in text,
+                f"advice() says {text!r} of the term {name!r}; write one line, as in 'try a smaller weight'",
+            )
+            names[name] = None
+    return ", ".join(names) or "none; the report says `try a smaller weight for it`"
+
+
 @asked(QUESTIONS, "learns")
 def check_learns(subject: MethodSubject) -> str:
     """The student's own loss falls."""
