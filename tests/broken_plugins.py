@@ -545,6 +545,73 @@ class Inattentive(Bert):
         return super().forward(model, batch, hidden_states)
 
 
+class HalfAttentive(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        output = super().forward(model, batch, hidden_states, attentions)
+        return dataclasses.replace(output, attentions=tuple(part / 2 for part in output.attentions or ()))
+
+
+class MeanAttentive(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        output = super().forward(model, batch, hidden_states, attentions)
+        return dataclasses.replace(output, attentions=tuple(part.mean(1) for part in output.attentions or ()))
+
+
+class FirstAttentive(Bert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        output = super().forward(model, batch, hidden_states, attentions)
+        return dataclasses.replace(output, attentions=tuple(part[..., :1, :] for part in output.attentions or ()))
+
+
+class MaskedBert(Bert):
+    """The good one that also learns from text alone: every third token is hidden."""
+
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
+        from transformers import BertConfig, BertForMaskedLM
+
+        if problem.kind != "masked":
+            return super().build(problem, weights, new_head=new_head)
+        attention = "eager" if problem.attentions else "sdpa"
+        if weights is not None:
+            return BertForMaskedLM.from_pretrained(weights, attn_implementation=attention)
+        config = BertConfig(
+            vocab_size=self.size,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            attn_implementation=attention,
+        )
+        return BertForMaskedLM(config)
+
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        if hasattr(model, "classifier"):
+            return super().forward(model, batch, hidden_states, attentions)
+        ids = batch["input_ids"]
+        hidden = (torch.arange(ids.shape[1]) % 3 == 1) & batch["attention_mask"].bool()
+        shown = torch.where(hidden, torch.full_like(ids, 1), ids)
+        output = model(**{**batch, "input_ids": shown}, output_hidden_states=True, output_attentions=attentions)
+        losses = cross_entropy(output.logits.transpose(1, 2), ids, reduction="none") * hidden
+        counted = torch.stack([losses.sum(1), hidden.sum(1).float()], 1)
+        states = output.hidden_states
+        loss = losses.sum() / hidden.sum()
+        return StudentOutput(counted, states[-1][:, 0], states, loss, states[-1], output.attentions)
+
+
+class Lossless(MaskedBert):
+    def forward(self, model: Any, batch: Any, hidden_states: bool = False, attentions: bool = False) -> StudentOutput:
+        output = super().forward(model, batch, hidden_states, attentions)
+        return dataclasses.replace(output, loss=None if output.loss is None else output.loss / 0)
+
+
+class Bodiless(MaskedBert):
+    def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
+        return super().build(problem, None if new_head else weights)
+
+
 class OldHead(Bert):
     def build(self, problem: Any, weights: Path | None = None, *, new_head: bool = False) -> Any:
         return super().build(problem, weights)
@@ -639,6 +706,11 @@ STUDENTS = [
     ("forward", r"logits for classification have shape \[4, 16\]", "TooManyLogits"),
     ("forward", "Asked for hidden states on classification, it gives none", "NoStates"),
     ("attentions", "asked for them on classification, it gives none", "Inattentive"),
+    ("attentions", r"it gives \[4, \d+, \d+\]; they are a tensor", "MeanAttentive"),
+    ("attentions", r"layer 0 on classification are \[4, 2, 1, ", "FirstAttentive"),
+    ("attentions", "layer 0 on classification sum to 0.5 for a token", "HalfAttentive"),
+    ("forward", "For masked StudentOutput.loss must be the cross-entropy", "Lossless"),
+    ("new head", "from what was saved on masked; the body must be what was saved", "Bodiless"),
     ("new head", "keeps the head that was saved on classification", "OldHead"),
     ("batch independence", "is another one beside longer rows", "Unmasked"),
     ("gradients", "No gradient flows through its pooled output", "Detached"),
@@ -819,7 +891,122 @@ class AnswersOptions(TaughtOptions):
         return {"teacher": Needs(self.teacher, answers=True)}
 
 
+class Visible(Labels):
+    """The good one: a layer inside the student that knows its rows, shown to an analysis, with advice and another split."""
+
+    def __init__(self, options: Any, setup: Any) -> None:
+        import torch
+
+        super().__init__(options, setup)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(setup.stream("visible"))
+            self.layer = torch.nn.Linear(setup.hidden, 5)
+        self.rows: Any = None
+
+    @classmethod
+    def training(cls, options: Any, split: Split, answers: Any) -> Split:
+        return split.take(range(len(split) - 1))
+
+    def student_modules(self) -> dict[str, Any]:
+        return {"layer": self.layer}
+
+    def inference_modules(self) -> dict[str, Any]:
+        return {"layer": self.layer}
+
+    def before_forward(self, batch: Any) -> None:
+        self.rows = batch.rows
+
+    def representations(self, batch: Any, output: StudentOutput) -> dict[str, Any]:
+        return {"seen": self.layer(output.pooled.float())}
+
+    def terms(self, batch: Any, output: StudentOutput) -> list[Term]:
+        small = self.layer(output.pooled.float()).pow(2).mean()
+        return [Term("task", 1.0, self.own(batch, output), task=True), Term("small", 0.01, small)]
+
+    def advice(self) -> dict[str, str]:
+        return {"small": "try less of it"}
+
+
+class UnevenSplit(Visible):
+    @classmethod
+    def training(cls, options: Any, split: Split, answers: Any) -> Split:
+        return dataclasses.replace(split, labels=split.labels[1:])
+
+
+class ChangedSplit(Visible):
+    @classmethod
+    def training(cls, options: Any, split: Split, answers: Any) -> Split:
+        split.labels[0] += 1  # type: ignore[index]
+        return split
+
+
+class DrawnSplit(Visible):
+    @classmethod
+    def training(cls, options: Any, split: Split, answers: Any) -> Split:
+        return split.take(random.sample(range(len(split)), len(split)))
+
+
+class ShorterSplit(Visible):
+    def terms(self, batch: Any, output: StudentOutput) -> list[Term]:
+        far = (self.layer(output.pooled.float()) - batch.features[:, :5]).pow(2).mean()
+        return [Term("task", 1.0, self.own(batch, output), task=True), Term("small", 0.01, far)]
+
+
+class NoSplit(Visible):
+    @classmethod
+    def training(cls, options: Any, split: Split, answers: Any) -> Split:
+        return list(split.texts)  # type: ignore[return-value]
+
+
+class Overwriting(Visible):
+    def before_forward(self, batch: Any) -> None:
+        batch.inputs["input_ids"][:, 0] = 0
+
+
+class Featured(Visible):
+    def before_forward(self, batch: Any) -> None:
+        if batch.split != "train":
+            batch.features.mean()
+
+
+class Homeless(Visible):
+    def student_modules(self) -> dict[str, Any]:
+        return {}
+
+
+class Narrowed(Visible):
+    def representations(self, batch: Any, output: StudentOutput) -> dict[str, Any]:
+        return {"seen": output.pooled.mean(1)}
+
+
+class Moody(Visible):
+    def representations(self, batch: Any, output: StudentOutput) -> dict[str, Any]:
+        return {"seen": output.pooled * random.random()}
+
+
+class Meddling(Visible):
+    def advice(self) -> dict[str, str]:
+        return {"smell": "try less of it"}
+
+
+class Wordless(Visible):
+    def advice(self) -> dict[str, str]:
+        return {"small": ""}
+
+
 METHODS = [
+    ("training split", "8 texts, 7 labels and 8 teacher inputs", "UnevenSplit", NoOptions),
+    ("training split", "returns list on classification", "NoSplit", NoOptions),
+    ("training split", "changes the split it was given", "ChangedSplit", NoOptions),
+    ("training split", "another split of the same one each time", "DrawnSplit", NoOptions),
+    ("training split", "makes 7 rows of 8, and the method reads a teacher's vectors", "ShorterSplit", NeedyOptions),
+    ("before forward", r"changes inputs\['input_ids'\] of the batch", "Overwriting", NoOptions),
+    ("before forward", "there the batch has no features", "Featured", NoOptions),
+    ("inference modules", "its inference module 'layer' has 2 weights", "Homeless", NoOptions),
+    ("representations", r"'seen' of 8 rows is \[8\]; it must be a tensor \[8, d\]", "Narrowed", NoOptions),
+    ("representations", "another one when it is asked again", "Moody", NoOptions),
+    ("advice", "advice is about 'smell', and its terms are small, task", "Meddling", NoOptions),
+    ("advice", "must be the end of a sentence", "Wordless", NoOptions),
     ("dependencies", r"takes the trial that is planned: dependencies\(self, trial\)", "Labels", OldDependenciesOptions),
     ("dependencies", "for 'teacher' a dict; it must be armada_cli.Needs", "Labels", MappingOptions),
     ("dependencies", "for 'teacher' str 'bert-base' as its student; it must be a Choice", "Labels", ByNameOptions),
@@ -832,7 +1019,7 @@ METHODS = [
     ("dependencies", "asks for the trial 'professor'", "OtherwiseTaught", TaughtOptions),
     ("made", "it raises AttributeError", "NeedsFeatures", NoOptions),
     ("terms", "0 of its terms on classification are marked task=True", "Unmarked", NoOptions),
-    ("advice", "says None of the term 'task'", "Silent", NoOptions),
+    ("advice", "Its advice about 'task' is None; it must be the end", "Silent", NoOptions),
     ("learns", "the student's loss goes from", "Backwards", NoOptions),
     ("same numbers", "two trainings of one seed part at step", "Dicing", NoOptions),
     ("resumes", "Interrupted after step 14 and resumed", "Counting", NoOptions),

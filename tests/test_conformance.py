@@ -145,6 +145,24 @@ def test_a_method_that_needs_other_trials_passes() -> None:
     assert said["component options"] == "Part of the identity with their own options: teacher"
 
 
+def test_a_method_with_every_optional_part_passes() -> None:
+    report = check_method(card("Visible", provides=("classification",)))
+    said = {check.name: check.sentence for check in report.checks}
+    assert said["training split"] == "Rows of another training split: classification 7 of 8"
+    assert said["before forward"] == "It leaves the batch as it is"
+    assert said["inference modules"] == "Exported beside the student: layer"
+    assert said["representations"] == "seen 5 wide"
+    assert said["advice"] == "About small"
+
+
+def test_a_student_that_learns_from_text_alone_passes() -> None:
+    report = check_student(card("MaskedBert", provides=("encoder",)))
+    said = {check.name: check.sentence for check in report.checks}
+    assert said["builds"].startswith("For classification, masked")
+    assert said["new head"] == "From what was saved on masked and classification"
+    assert said["attentions"] == "1 layers of weights"
+
+
 def test_a_component_among_the_options_may_be_left_open_or_chosen() -> None:
     options = broken_plugins.ChoirOptions
     (check,) = verify("teacher", card("Vowels", options), only=["component options"]).checks

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from armada_cli.conformance import hooks
 from armada_cli.conformance.asking import Broken, asked, one_line, require
 from armada_cli.conformance.needs import ask_for_needs, judge_asked, plan_toy
 from armada_cli.conformance.problems import (
@@ -49,15 +50,19 @@ class Trained:
         losses: the objective at every step; terms: those of the first step.
         before, after: the student's own loss on all rows.
         moved: name of a declared module -> whether any of its trainable parameters moved; None when it has none.
+        names: of all terms there were at any step; learner: the student with its rows; features: h_t of the rows.
     """
 
     method: Method
+    learner: RowModel
+    features: Tensor | None
     losses: list[float]
     terms: list[Term]
     before: float
     after: float
     moved: dict[str, bool | None] = field(default_factory=dict)
     student_moved: bool = False
+    names: set[str] = field(default_factory=set)
 
 
 class _Written(Loop):
@@ -162,6 +167,7 @@ class MethodSubject(Subject):
             begun = _weights({"student": model, **_modules(method)})
             before = _own_loss(student, model, kind)
             terms = _Terms(method)
+            hooks.LeavesBatch(method)
             done = 0
 
             def count(last: int | None = stop if part == 0 else None) -> bool:
@@ -181,7 +187,10 @@ class MethodSubject(Subject):
             losses += loop.losses
         ended = {"student": model, **_modules(method)}
         moved = {name: _moved(begun[name], module) for name, module in ended.items()}
-        return Trained(method, losses, terms.first, before, _own_loss(student, model, kind), moved, bool(moved.pop("student")))
+        after, student_moved = _own_loss(student, model, kind), bool(moved.pop("student"))
+        return Trained(
+            method, learner, features, losses, terms.first, before, after, moved, student_moved=student_moved, names=terms.names
+        )
 
     @functools.cached_property
     def trained(self) -> dict[str, Trained]:
@@ -221,22 +230,6 @@ def check_terms(subject: MethodSubject) -> str:
             )
         words.append(f"{kind}: {', '.join(names)}")
     return "; ".join(words)
-
-
-@asked(QUESTIONS, "advice")
-def check_advice(subject: MethodSubject) -> str:
-    """What it says of its terms is a line each."""
-    names: dict[str, None] = {}
-    for trained in subject.trained.values():
-        advice = trained.method.advice()
-        require(isinstance(advice, Mapping), f"advice() returns {advice!r}, not a mapping of a term's name to what to try")
-        for name, text in advice.items():
-            require(
-                isinstance(name, str) and isinstance(text, str) and text.strip() == text != "" and "\n" not in text,
-                f"advice() says {text!r} of the term {name!r}; write one line, as in 'try a smaller weight'",
-            )
-            names[name] = None
-    return ", ".join(names) or "none; the report says `try a smaller weight for it`"
 
 
 @asked(QUESTIONS, "learns")
@@ -354,6 +347,13 @@ def check_dependencies(subject: MethodSubject) -> str:
     return f"Needs {', '.join(words)}" if words else "It needs no other trial"
 
 
+asked(QUESTIONS, "training split")(hooks.check_training_split)
+asked(QUESTIONS, "before forward")(hooks.check_before_forward)
+asked(QUESTIONS, "inference modules")(hooks.check_inference_modules)
+asked(QUESTIONS, "representations")(hooks.check_representations)
+asked(QUESTIONS, "advice")(hooks.check_advice)
+
+
 @asked(QUESTIONS, "identity")
 def check_identity(subject: MethodSubject) -> str:
     subject.check_identity_is_data()
@@ -393,12 +393,14 @@ class _Terms:
 
     def __init__(self, method: Method) -> None:
         self.first: list[Term] = []
+        self.names: set[str] = set()
         ask = method.terms
 
         def terms(*arguments: Any) -> Any:
             found = ask(*arguments)
             if not isinstance(found, list) or not all(isinstance(item, Term) for item in found):
                 raise Broken(f"terms() returns {_short(found)}; it must be a list of armada_cli.Term")
+            self.names |= {item.name for item in found}
             if not self.first:
                 self.first = [dataclasses.replace(term, value=_detached(term.value)) for term in found]
             return found

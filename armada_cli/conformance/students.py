@@ -253,11 +253,23 @@ def check_attentions(subject: StudentSubject) -> str:
             f"a tensor {[*lead, 'heads', 'tokens', 'tokens']} a layer",
         )
         assert weights is not None
-        sums = weights[-1].float().sum(-1)[..., 0, 0]
-        require(
-            bool((sums - 1).abs().max() <= 1e-3),
-            f"Its attention weights on {kind} sum to {float(sums.flatten()[0]):.3g}, not 1",
-        )
+        tokens = batch["input_ids"].shape[-1]
+        # What a padded token attends to is nobody's business.
+        read = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool().unsqueeze(len(lead))
+        for layer, part in enumerate(weights):
+            require(
+                list(part.shape[: len(lead)]) == lead and list(part.shape[-2:]) == [tokens, tokens],
+                f"Its attention weights of layer {layer} on {kind} are {list(part.shape)} for {tokens} tokens; they are "
+                f"{[*lead, 'heads', tokens, tokens]}",
+            )
+            sums = part.float().sum(-1)
+            read_sums = sums[read.expand_as(sums)]
+            furthest = float(read_sums[(read_sums - 1).abs().argmax()])
+            require(
+                abs(furthest - 1) <= 1e-3,
+                f"Its attention weights of layer {layer} on {kind} sum to {furthest:.3g} for a token, not to 1; give the "
+                "weights after the softmax, without dropout or scaling",
+            )
         far = float((_answer(output) - _answer(usual)).abs().max())
         require(far <= 10 * TOLERANCE, f"Built for attentions, its outputs on {kind} are others (by {far:.2g})")
         counts.append(len(weights))
