@@ -1,7 +1,7 @@
-"""Several teachers at once: an image, an audio and a video model, say. The paper has single teachers; this is ours.
+"""Several teachers at once, for example an image, an audio and a video model. The paper has single teachers only.
 
-The host sees through an ensemble: each member keeps vectors, reduction and cache of its own, as if a recipe had named it
-alone, and h_t is the members' reduced features side by side.
+The host expands an ensemble into its members: each has vectors, a reduction and a cache of its own, as if a recipe had named it
+alone, and h_t is the concatenation of the members' reduced features.
 """
 
 from __future__ import annotations

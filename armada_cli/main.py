@@ -22,7 +22,7 @@ COMMANDS = {
     "check": ("armada_cli.commands.check", "Check a recipe and print its plan, without running it."),
     "list": ("armada_cli.commands.list_", "List teachers, students, tasks, losses, methods and recipes."),
     "show": ("armada_cli.commands.show", "Show one component's options, or one recipe."),
-    "copy": ("armada_cli.commands.copy", "Copy a recipe of the box, to make it your own."),
+    "copy": ("armada_cli.commands.copy", "Copy a recipe that comes with armada, to change it."),
     "plugins": ("armada_cli.commands.plugins", "Show the plugins, what each brings, and what is broken."),
     "new": ("armada_cli.commands.new", "Write the project of a new teacher, student, task, loss or method."),
     "verify": ("armada_cli.commands.verify", "Verify that a component keeps its contract, promise by promise."),

@@ -6,6 +6,7 @@ they nest a little less, whatever handles the value afterwards does. Opening a n
 
 from __future__ import annotations
 
+import codecs
 import errno
 import functools
 import io
@@ -63,6 +64,19 @@ def load_json(path: Path) -> Any:
         OSError: it cannot be read, or is no ordinary file. ValueError: as `parse_json`.
     """
     return parse_json(read_bytes(path).decode("utf-8-sig"))
+
+
+def encoding_fault(data: bytes) -> tuple[str, str] | None:
+    """What is wrong and what to do about it, for the bytes of a text file that is UTF-16 (with or without a byte order mark),
+    or that begins with two byte order marks; None for anything else. Without a mark, UTF-16 shows by every other byte of its
+    beginning being zero, which holds for the markup and field names of any script's files."""
+    if data.startswith(codecs.BOM_UTF8 * 2):
+        return "the file begins with two byte order marks", "Save it again as UTF-8 without a byte order mark"
+    begin = data[:200]
+    zeros = max(begin[0::2].count(0), begin[1::2].count(0))
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (len(begin) > 1 and zeros * 4 > len(begin)):
+        return "the file is UTF-16, not UTF-8", "Save it as UTF-8"
+    return None
 
 
 def is_shallow(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`armada copy`: a recipe of the box becomes a file of one's own, and nothing is ever overwritten."""
+"""`armada copy`: a recipe that comes with armada becomes a file of the user, and nothing is ever overwritten."""
 
 from __future__ import annotations
 

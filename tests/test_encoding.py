@@ -11,8 +11,8 @@ import pytest
 from armada_teacher_precomputed.teacher import read_texts
 from report_runs import full_run
 
-from armada_cli.corpora.rows import encoding_fault
 from armada_cli.errors import UserError
+from armada_cli.reading import encoding_fault
 
 ENCODINGS = {
     "ascii": {"PYTHONIOENCODING": "ascii"},

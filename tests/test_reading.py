@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from armada_cli.content import content_fingerprint
-from armada_cli.corpora.rows import file_rows
+from armada_cli.corpora.json_files import file_rows
 from armada_cli.errors import UserError
 from armada_cli.files import read_json
 from armada_cli.models.vocabulary import count_pieces

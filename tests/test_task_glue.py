@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from armada_cli import Component, Environment, Split, UserError
-from armada_cli.corpora.rows import HubTask
+from armada_cli.corpora.tasks import HubTask
 
 CARDS = {card.name: card for card in [*armada_task_glue.armada_tasks(), *armada_task_superglue.armada_tasks()]}
 DATA = Path(os.environ.get("ARMADA_DATA", Path(__file__).parents[2] / "shared" / "data"))

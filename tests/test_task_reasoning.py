@@ -511,7 +511,7 @@ def test_every_task_asks_and_counts_its_rows_before_they_are_there():
 
 
 def test_show_prints_what_a_task_asks():
-    from armada_cli.corpora.rows import PROMPT
+    from armada_cli.corpora.prompts import PROMPT
 
     lines = running.armada("show", "task", "multiarith").out.splitlines()
     asked = [line for line in lines if line.startswith("prompt without input\t")]

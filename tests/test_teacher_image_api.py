@@ -23,11 +23,12 @@ import pytest
 from armada_teacher_image_api.endpoint import decode_picture, retry_after
 from armada_teacher_image_api.ledger import Ledger, key_of
 from armada_teacher_image_api.options import SMOKE, ImageApiOptions
-from armada_teacher_image_api.teacher import ImageApi, shorten
+from armada_teacher_image_api.teacher import ImageApi
 from image_server import FAULTS, SLOW, ImageServer, paint
 from running import armada, train
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
+from armada_cli.corpora.prompts import shorten
 from armada_cli.credentials import is_variable
 from armada_cli.features.extract import extract
 from armada_cli.features.store import FeatureStore

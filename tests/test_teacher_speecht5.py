@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from armada_teacher_speecht5.options import SpeechT5Options
-from armada_teacher_speecht5.teacher import SHORTEST, SILENCE, SpeechT5, shorten
+from armada_teacher_speecht5.teacher import SHORTEST, SILENCE, SpeechT5
 
 from armada_cli import Environment, UserError
+from armada_cli.corpora.prompts import shorten
 from armada_cli.models.tiny import SENTENCES
 from armada_cli.registry.catalog import Catalog
 

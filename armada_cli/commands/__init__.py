@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from armada_cli.contracts import KINDS, Environment
+from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError
 from armada_cli.files import expand
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PLURALS = {"teacher": "teachers", "student": "students", "task": "tasks", "loss": "losses", "method": "methods"}
 """Kind of component -> what `armada list` calls all of them."""
 
 

@@ -1,4 +1,4 @@
-"""`armada copy`: a recipe from the box as a file of one's own."""
+"""`armada copy`: write a recipe that comes with armada to a file of the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ShippedType(click.ParamType):
 @click.argument("name", type=ShippedType())
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 def command(name: str, path: Path | None) -> None:
-    """Copy the recipe NAME of the box to PATH, to be changed there.
+    """Copy the recipe NAME, which comes with armada, to PATH, to be changed there.
 
     PATH is a file (my.yaml), or a folder that is there; without it the copy is NAME.yaml in the working directory. A file that
     exists is never overwritten.

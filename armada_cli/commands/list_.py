@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from armada_cli.commands import PLURALS, KindType, json_option, load_catalog
+from armada_cli.commands import KindType, json_option, load_catalog
 from armada_cli.console import print_json
+from armada_cli.contracts.component import PLURALS
 
 _HEADINGS = {"teacher": "modality", "student": "architecture", "task": "kind", "loss": "kind", "method": "trains"}
 

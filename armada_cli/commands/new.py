@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from armada_cli.commands import PLURALS, KindType, load_catalog
+from armada_cli.commands import KindType, load_catalog
+from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError
 from armada_cli.files import expand
 

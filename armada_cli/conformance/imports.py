@@ -7,24 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-HEAVY = (
-    "torch",
-    "transformers",
-    "diffusers",
-    "datasets",
-    "numpy",
-    "pandas",
-    "scipy",
-    "sklearn",
-    "accelerate",
-    "peft",
-    "tensorflow",
-    "jax",
-    "onnxruntime",
-    "PIL",
-    "pyarrow",
-)
-"""What must not be imported on the way to `armada list`: each costs a tenth of a second or more."""
+from armada_cli.registry.catalog import HEAVY
 
 SECONDS = 120
 

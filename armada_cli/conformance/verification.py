@@ -15,6 +15,7 @@ from armada_cli.conformance.asking import ask
 from armada_cli.conformance.report import FAILED, Check, Report
 from armada_cli.conformance.subject import Subject
 from armada_cli.contracts import KINDS, Component, Environment
+from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError
 from armada_cli.recipe.single import read_choice
 from armada_cli.recipe.values import is_required
@@ -22,7 +23,6 @@ from armada_cli.registry import catalog
 from armada_cli.registry.choosing import make_options
 from armada_cli.registry.registered import Registered, did_you_mean
 
-MODULES = {"teacher": "teachers", "student": "students", "task": "tasks", "loss": "losses", "method": "methods"}
 """Kind -> module of this package with its questions."""
 
 UNSET = {str: "unset", int: 1, float: 1.0, bool: False}
@@ -55,7 +55,7 @@ def verify(
             card = dataclasses.replace(card, requires=(), extra=None)
         if card.missing_packages():
             raise card.missing_error()
-        module = importlib.import_module(f"armada_cli.conformance.{MODULES[kind]}")
+        module = importlib.import_module(f"armada_cli.conformance.{PLURALS[kind]}")
         names = [name for name, _ in module.QUESTIONS]
         if unknown := [name for name in only or () if name not in names]:
             hint = did_you_mean(unknown[0], names) or f"the checks of a {kind} are {', '.join(names)}"

@@ -19,8 +19,10 @@ from armada_cli.errors import MissingPackage, install_command
 CONTRACT_VERSION = 2
 """Rises when a plugin written for the old contract would no longer work."""
 
-KINDS = ("teacher", "student", "task", "loss", "method")
-"""The five things a plugin can bring."""
+PLURALS = {"teacher": "teachers", "student": "students", "task": "tasks", "loss": "losses", "method": "methods"}
+"""The five kinds of things that a plugin can bring, and how many of one are called."""
+
+KINDS = tuple(PLURALS)
 
 JSON: TypeAlias = Any
 
@@ -237,7 +239,7 @@ class Component:
             if is_path and value:
                 values[item.name] = content_fingerprint(Path(value))
             else:
-                values[item.name] = _plain(value)
+                values[item.name] = as_plain(value)
         versions = {}
         for requirement in self.requires:
             versions[distribution_name(requirement)] = installed_version(requirement) or "missing"
@@ -255,7 +257,7 @@ def _identities(value: Any, environment: Environment, training: bool) -> JSON:
     """Of an option that is a component, or several."""
     if isinstance(value, (tuple, list)):
         return [_identities(item, environment, training) for item in value]
-    return value.identity(environment, training=training) if hasattr(value, "identity") else _plain(value)
+    return value.identity(environment, training=training) if hasattr(value, "identity") else as_plain(value)
 
 
 def distribution_name(requirement: str) -> str:
@@ -273,12 +275,12 @@ def installed_version(requirement: str) -> str | None:
         return None
 
 
-def _plain(value: Any) -> JSON:
+def as_plain(value: Any) -> JSON:
     """A value as JSON has it, so that an identity survives a round trip through a file."""
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, Path):
         return str(value)
     return value

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar for the whole, a line for every worker; plain lines where no terminal listens."""
+"""The progress of a run: on a terminal a bar for the whole and a line for each worker, elsewhere plain lines."""
 
 from __future__ import annotations
 

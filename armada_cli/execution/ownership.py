@@ -65,7 +65,7 @@ def note_origin(recipe: Recipe, runs: Runs) -> None:
 
 
 def origin_of(recipe: Recipe, runs: Runs) -> dict[str, Any]:
-    """Where a recipe lies: its name in the box, or its place as seen from the runs folder."""
+    """Where a recipe lies: its name if it comes with armada, or its place as seen from the runs folder."""
     # What a link leads to may be shared by recipes that lie beside different data: only the folder is resolved.
     place = os.path.join(os.path.realpath(recipe.path.absolute().parent), recipe.path.name)
     shipped = shipped_recipes().get(recipe.name)

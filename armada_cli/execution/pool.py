@@ -25,6 +25,7 @@ from typing import Any
 
 from armada_cli.console import guard_streams
 from armada_cli.contracts import Environment
+from armada_cli.contracts.component import as_plain
 
 SECONDS_TO_STOP = 60.0
 """How long a worker may take to write its checkpoint after it was asked to stop."""
@@ -128,7 +129,7 @@ class Pool:
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        settings = {key: _plain(value) for key, value in dataclasses.asdict(self.environment).items()}
+        settings = {key: as_plain(value) for key, value in dataclasses.asdict(self.environment).items()}
         self._count += 1
         taken = {worker.number for worker in self._running}
         number = next(i for i in range(self.workers) if i not in taken)
@@ -221,10 +222,6 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
 
 
 def environment_from(settings: Mapping[str, Any]) -> Environment:

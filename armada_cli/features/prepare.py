@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from armada_cli.features.store import (
     write_makers,
 )
 from armada_cli.files import replacing
-from armada_cli.reading import open_file, parse_json
+from armada_cli.models.weights import read_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -264,24 +263,6 @@ def read_tensors(path: Path, what: str, hint: str) -> tuple[dict[str, np.ndarray
         raise UserError(f"{path}: {what} cannot be read ({error.strerror})", hint) from None
     except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path}: is damaged or not a safetensors file ({one_line(error)})", hint) from None
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; imports nothing.
-
-    Raises:
-        OSError: it cannot be read. ValueError: it is no safetensors file.
-    """
-    with open_file(path) as stream:
-        head = stream.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 2 <= length <= min(100_000_000, path.stat().st_size):
-            raise ValueError("its header is cut short")
-        header = parse_json(stream.read(length))
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
-    if not isinstance(metadata, dict):
-        raise ValueError("its header is not a safetensors header")
-    return metadata
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:

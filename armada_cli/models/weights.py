@@ -14,6 +14,31 @@ LARGEST_HEADER = 100_000_000
 """Bytes; the format allows no more."""
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no safetensors file.
+    """
+    metadata = _read_json(path)[0].get("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise ValueError("its header is no table of tensors")
+    return metadata
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], int]:
+    """The header as it stands in the file, and its length in bytes."""
+    with open_file(path) as stream:
+        head = stream.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
+        if not 2 <= length <= min(LARGEST_HEADER, path.stat().st_size - 8):
+            raise ValueError("its header is cut short or no header")
+        header = parse_json(stream.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table of tensors")
+    return header, length
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """Tensor name -> dtype, shape and offsets, without the metadata.
 
@@ -22,14 +47,7 @@ def read_header(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     size = path.stat().st_size
-    with open_file(path) as stream:
-        head = stream.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
-        if not 2 <= length <= min(LARGEST_HEADER, size - 8):
-            raise ValueError("its header is cut short or no header")
-        header = parse_json(stream.read(length))
-    if not isinstance(header, dict):
-        raise ValueError("its header is no table of tensors")
+    header, length = _read_json(path)
     header.pop("__metadata__", None)
     try:
         end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)

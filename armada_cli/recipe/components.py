@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError
 from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.keys import Setting, describe_unknown_key, is_read_otherwise, nowhere, read_settings
@@ -24,11 +25,6 @@ from armada_cli.registry.catalog import Catalog
 from armada_cli.registry.choosing import default_choice, make_options
 from armada_cli.registry.registered import Registered
 from armada_cli.settings import MethodFeatures
-
-
-def plural(kind: str) -> str:
-    return f"{kind}es" if kind == "loss" else f"{kind}s"
-
 
 MAX_CHOICES = 2_000
 """A grid of more points than this is a slip of the pen, not an experiment."""
@@ -71,13 +67,13 @@ def _read_parts(node: Node, kind: str, annotation: Any, label: str, context: Con
     the same as plain data, with paths resolved."""
     if isinstance(node, Scalar) and (node.value is None or node.value is INVALID):
         if node.value is None and type(None) not in typing.get_args(annotation):
-            context.problems.add(node.place, f"{label} must be a {kind}", f"`armada list {plural(kind)}` shows the names")
+            context.problems.add(node.place, f"{label} must be a {kind}", f"`armada list {PLURALS[kind]}` shows the names")
             return INVALID, None
         return node.value, None
     if takes_list(annotation):
         if not isinstance(node, Items):
-            hint = f"Write a list of names; `armada list {plural(kind)}` shows them"
-            context.problems.add(node.place, f"{label} must be a list of {plural(kind)}", hint)
+            hint = f"Write a list of names; `armada list {PLURALS[kind]}` shows them"
+            context.problems.add(node.place, f"{label} must be a list of {PLURALS[kind]}", hint)
             return INVALID, None
         pairs = [_read_part(item, kind, f"{label}.{number}", context) for number, item in enumerate(node.items)]
         values = tuple(value for value, _ in pairs)
@@ -101,16 +97,16 @@ def _read_entry(entry: Node, kind: str, label: str, context: Context) -> tuple[l
     if isinstance(name, Scalar) and name.value is INVALID:
         return [], None
     if isinstance(entry, Items) or (isinstance(entry, Scalar) and not isinstance(entry.value, str)):
-        hint = f"Write it as `NAME`, or `{{name: NAME, ...}}`; `armada list {plural(kind)}` shows the names"
+        hint = f"Write it as `NAME`, or `{{name: NAME, ...}}`; `armada list {PLURALS[kind]}` shows the names"
         problems.add(entry.place, f"{label} must be a name or a mapping with a name", hint)
         return [], None
     if not isinstance(name, Scalar):
         if name is None and isinstance(entry, Table) and "name" not in entry.entries:
-            hint = _wrapped(entry, kind, context.catalog) or f"Add `name:`; `armada list {plural(kind)}` shows the names"
+            hint = _wrapped(entry, kind, context.catalog) or f"Add `name:`; `armada list {PLURALS[kind]}` shows the names"
             problems.add(entry.place, f"{label} has no name", hint)
         else:
             place = name.place if name else entry.place
-            problems.add(place, f"{label}.name must be one name", f"`armada list {plural(kind)}` shows the names")
+            problems.add(place, f"{label}.name must be one name", f"`armada list {PLURALS[kind]}` shows the names")
         return [], None
     if not isinstance(name.value, str):
         problems.add(name.place, f"{label}.name must be text", f"Put it in quotes: '{name.place.text}'")

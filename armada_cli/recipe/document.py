@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from armada_cli.corpora.rows import encoding_fault
+from armada_cli.reading import encoding_fault
 
 MAX_VALUES = 5_000
 """Of a whole recipe, keys not counted. Aliases of aliases grow exponentially."""

@@ -1,7 +1,7 @@
-"""`--smoke`: a recipe made tiny. Same plugins and the same code path; models are random and tiny, rows are a handful.
+"""`--smoke`: run a recipe with tiny random models and a few rows, through the same plugins and the same code.
 
-Each component makes itself tiny (``smoke`` of its options class, see `contracts.Component`). What a tiny component needs no
-package for is not asked for; a teacher that is nothing without its packages is stood in for, and the run says so.
+Each component makes its own tiny options (``smoke`` of its options class, see `contracts.Component`). Packages that a tiny
+component does not need are not required. A teacher that cannot work without its packages is replaced, and the run says so.
 """
 
 from __future__ import annotations

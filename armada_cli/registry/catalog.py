@@ -22,6 +22,7 @@ import pluggy
 
 from armada_cli.console import print_line
 from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component
+from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError, name_error
 from armada_cli.registry import hookspecs
 from armada_cli.registry.registered import OWN_DISTRIBUTION, Registered, did_you_mean
@@ -36,14 +37,19 @@ HEAVY = (
     "diffusers",
     "datasets",
     "accelerate",
+    "peft",
+    "numpy",
     "pandas",
+    "pyarrow",
     "scipy",
     "sklearn",
-    "numpy",
     "tensorflow",
     "jax",
+    "onnxruntime",
+    "PIL",
 )
-"""Packages that a card has no need of; where one was imported while a slow plugin was loaded, it is the likely reason."""
+"""Packages that must not be imported on the way to `armada list`, as each costs a tenth of a second or more. Where one was
+imported while a slow plugin was loaded, it is the likely reason."""
 
 
 @dataclass
@@ -185,7 +191,7 @@ class Catalog:
             or self._who_failed(plain, distribution)
             or did_you_mean(plain, self.names(kind))
             or self._who_failed("", distribution)
-            or f"`armada list {kind}{'es' if kind == 'loss' else 's'}` shows what there is"
+            or f"`armada list {PLURALS[kind]}` shows what there is"
         )
         raise UserError(f"unknown {kind} {name!r}", hint)
 

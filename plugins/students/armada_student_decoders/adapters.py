@@ -54,7 +54,7 @@ def with_adapters(model: Any, options: Any, place: str) -> Any:
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """Which of transformers' names peft should use tomorrow is not the user's to mend, nor how GPT-2 lays out its weights."""
+    """Silence peft's warnings about future names in transformers and about GPT-2's weights; users cannot act on them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", message="fan_in_fan_out")

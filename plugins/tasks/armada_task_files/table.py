@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import UserError
-from armada_cli.corpora.rows import encoding_fault
-from armada_cli.reading import open_file, parse_json
+from armada_cli.reading import encoding_fault, open_file, parse_json
 from armada_task_files.faults import Fault, Faults, place, quoted
 
 SUFFIXES = {

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from armada_cli import Environment, Split, Task, limited_rows
+from armada_cli import Environment, Split, limited_rows
+from armada_cli.corpora.tasks import MeasuredTask, require_split
 from armada_cli.evaluation import metrics
 from armada_task_files.held_out import hold_out
 from armada_task_files.labels import Labels
@@ -36,7 +37,7 @@ class _Part:
     count: int
 
 
-class Files(Task):
+class Files(MeasuredTask):
     """One or two text columns -> a class, a number, or several labels. The teacher is shown the texts joined by a space.
 
     Attributes:
@@ -66,8 +67,7 @@ class Files(Task):
         Raises:
             UserError: as `split`.
         """
-        if name not in ("train", "validation"):
-            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
+        require_split(name)
         self._load()
         return _fetch(self._parts[name], rows, name, regression=self.options.target == "regression")
 
@@ -76,11 +76,6 @@ class Files(Task):
         size); for vectors of zeros and ones the numbers of their places. Regression: the name of the label column."""
         self._load()
         return self._labels
-
-    @property
-    def metric(self) -> str:
-        """The option `metric`, or what fits the target."""
-        return self.options.main_metric
 
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """The main metric and the others that fit the target, in percent."""

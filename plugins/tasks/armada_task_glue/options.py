@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from armada_cli import option
-from armada_cli.corpora.rows import HubOptions
+from armada_cli.corpora.tasks import HubOptions
 
 
 @dataclass(frozen=True)

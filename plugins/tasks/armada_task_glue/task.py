@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from armada_cli.corpora.rows import HubTask
+from armada_cli.corpora.tasks import HubTask
 from armada_cli.evaluation import metrics
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from armada_cli import Choice, Environment, choose, option
-from armada_cli.corpora.rows import PROMPT, PROMPT_WITH_INPUT, HubOptions, is_file_name, source, write_rows
+from armada_cli.corpora.prompts import PROMPT, PROMPT_WITH_INPUT
+from armada_cli.corpora.rows import is_file_name, source, write_rows
+from armada_cli.corpora.tasks import HubOptions
 
 TRAINING = "dolly"
 """The task whose student all five evaluate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from armada_cli.corpora.rows import instruction_prompt
+from armada_cli.corpora.prompts import instruction_prompt
 from armada_cli.models.tiny import SENTENCES
 
 TASKS = (

@@ -6,26 +6,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from armada_cli import Decoding, Environment, Split, Task, UserError
-from armada_cli.corpora.rows import instruction_prompt, rows, where
+from armada_cli import Decoding, Environment, Split, UserError
+from armada_cli.corpora.prompts import instruction_prompt
+from armada_cli.corpora.rows import rows, where
+from armada_cli.corpora.tasks import GenerationTask, require_split
 from armada_cli.evaluation import metrics
 from armada_task_instructions.options import InstructionOptions
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
-class Instructions(Task):
+class Instructions(GenerationTask):
     """Dolly answers to ``train`` and ``validation``, the others to ``validation`` alone.
 
     Attributes:
         notes: how many instructions the training and the evaluation rows share; known after ``split("train")``.
     """
 
-    kind = "generation"
-
     def __init__(self, options: InstructionOptions, environment: Environment) -> None:
         super().__init__(options, environment)
-        self.notes: list[str] = []
         self.decoding = Decoding(
             max_new_tokens=options.max_new_tokens,
             max_prompt_tokens=options.max_prompt_tokens,
@@ -43,8 +42,7 @@ class Instructions(Task):
             UserError: rows that are not there, or one that cannot be used (``file:line``).
             ValueError: training rows of a set that is for evaluation.
         """
-        if name not in ("train", "validation"):
-            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
+        require_split(name)
         if name == "train" and not self.options.trains:
             raise ValueError("an evaluation set has no training rows; its student learns dolly")
         table = self._rows(name)
@@ -55,15 +53,6 @@ class Instructions(Task):
             self.notes = self._shared(table)
             texts = [(_prompt(row), _references(row)[0].strip()) for row in table]
         return Split(texts, [_references(row) for row in table], [_shown(row) for row in table])
-
-    def labels(self) -> tuple[str, ...]:
-        """Generation has no classes."""
-        return ()
-
-    @property
-    def metric(self) -> str:
-        """ROUGE-L."""
-        return self.options.main_metric
 
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """ROUGE-L and exact match, in percent, each with the best of the references."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import MissingPackage, UserError
-from armada_cli.corpora.rows import encoding_fault
-from armada_cli.reading import check_file, open_file, parse_json, read_bytes
+from armada_cli.files import replacing
+from armada_cli.reading import check_file, encoding_fault, open_file, parse_json, read_bytes
 
 GENRES = (
     "Drama", "Comedy", "Romance", "Thriller", "Crime", "Action", "Adventure", "Horror", "Documentary", "Mystery", "Sci-Fi",
@@ -147,13 +146,10 @@ def _poster(folder: Path, identifier: str, images: Any, row: int) -> Path:
         return path
     planes = np.asarray(images[row], dtype=np.float64) + np.asarray(MEANS)[:, None, None]
     pixels = planes[::-1].transpose(1, 2, 0).round().clip(0, 255).astype(np.uint8)
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(unfinished, format="PNG", compress_level=1)
-        unfinished.replace(path)
+        with replacing(path) as stream:
+            Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise UserError(
             f"{path}: the poster cannot be written ({error.strerror})", "Free some space or name other --runs"
         ) from None

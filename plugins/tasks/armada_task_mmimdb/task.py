@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import Environment, Split, Task, UserError, content_fingerprint
+from armada_cli import Environment, Split, UserError, content_fingerprint
+from armada_cli.corpora.tasks import MeasuredTask, require_split
 from armada_cli.evaluation import metrics
 from armada_task_mmimdb import films
 from armada_task_mmimdb.films import AGAIN
 from armada_task_mmimdb.options import HOW
 
 
-class MMIMDb(Task):
+class MMIMDb(MeasuredTask):
     """Plot -> student, poster (a `pathlib.Path`) -> teacher, 23 genres.
 
     Attributes:
@@ -32,8 +33,7 @@ class MMIMDb(Task):
         Raises:
             UserError: no folder, or a film that cannot be used, with the file's name.
         """
-        if name not in ("train", "validation"):
-            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
+        require_split(name)
         options = self.options
         folder = options.folder(self.environment)
         fault = options.fault(self.environment)
@@ -76,11 +76,6 @@ class MMIMDb(Task):
     def labels(self) -> tuple[str, ...]:
         """The genres, most frequent first."""
         return films.GENRES
-
-    @property
-    def metric(self) -> str:
-        """Micro F1."""
-        return self.options.main_metric
 
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """Micro and macro F1 (the paper's Table 9), and the two others of the data set's authors, in percent."""

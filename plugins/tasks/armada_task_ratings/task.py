@@ -7,13 +7,14 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from armada_cli import Environment, Split, Task, UserError
+from armada_cli import Environment, Split, UserError
+from armada_cli.corpora.tasks import DividedTask
 from armada_cli.evaluation import metrics
 from armada_task_ratings.archive import Sentence, read
 from armada_task_ratings.options import RatingsOptions, fetching
 
 
-class Ratings(Task):
+class Ratings(DividedTask):
     """A sentence -> its mean rating, or its sign. The teacher is shown the same text."""
 
     options: RatingsOptions
@@ -21,34 +22,17 @@ class Ratings(Task):
     def __init__(self, options: RatingsOptions, environment: Environment) -> None:
         super().__init__(options, environment)
         self.kind = options.kind()
-        self._splits: dict[str, Split] = {}
-
-    def split(self, name: str) -> Split:
-        """``train`` or ``validation``, in the order of a hash, so that any first n rows are a fair sample.
-
-        Raises:
-            UserError: the archive is missing or another one, or a split is empty.
-        """
-        if name not in ("train", "validation"):
-            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
-        if not self._splits:
-            self._splits = self._read()
-        return self._splits[name]
 
     def labels(self) -> Sequence[str]:
         """The target's name, or negative and positive."""
         return ("rating",) if self.kind == "regression" else ("negative", "positive")
 
-    @property
-    def metric(self) -> str:
-        """Pearson's correlation, or accuracy."""
-        return self.options.main_metric
-
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """In percent."""
         return metrics.score(self.options.metrics, outputs, labels)
 
-    def _read(self) -> dict[str, Split]:
+    def read(self) -> dict[str, Split]:
+        """Both splits, or UserError where the source is missing or not as expected, or a split is empty."""
         options, file = self.options, self.options.file()
         sentences = read(file, options.sha256, options.source, fetching(file.parent))
         if self.kind == "classification":

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Choice, Environment, choose, content_fingerprint, option
-from armada_cli.corpora.rows import PROMPT, PROMPT_WITH_INPUT, HubOptions, fetched, source
+from armada_cli.corpora.prompts import PROMPT, PROMPT_WITH_INPUT
+from armada_cli.corpora.rows import fetched, source
+from armada_cli.corpora.tasks import HubOptions
 
 RELEASE = "https://github.com/AGI-Edgerunners/LLM-Adapters"
 

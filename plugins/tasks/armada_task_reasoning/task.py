@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import Decoding, Environment, Split, Task, TrialFailed, UserError
-from armada_cli.corpora.rows import file_place, file_rows, instruction_prompt, rows, source
+from armada_cli import Decoding, Environment, Split, TrialFailed, UserError
+from armada_cli.corpora.json_files import file_place, file_rows
+from armada_cli.corpora.prompts import instruction_prompt
+from armada_cli.corpora.rows import rows, source
+from armada_cli.corpora.tasks import GenerationTask, require_split
 from armada_task_reasoning import answers, forms
 from armada_task_reasoning.options import RELEASE, ReasoningOptions
 
@@ -18,7 +21,7 @@ FORMAT = re.compile(r"Answer format:\s*([a-z]+\d?(?:/[a-z]+\d?)+)\s*$")
 LETTERS = re.compile(r"\(([A-E])\)")
 
 
-class Reasoning(Task):
+class Reasoning(GenerationTask):
     """Training sets answer to ``train`` and ``validation`` (their held-out rows), the others to ``validation`` alone.
 
     Attributes:
@@ -26,11 +29,8 @@ class Reasoning(Task):
             ``split("train")``.
     """
 
-    kind = "generation"
-
     def __init__(self, options: ReasoningOptions, environment: Environment) -> None:
         super().__init__(options, environment)
-        self.notes: list[str] = []
         if options.scoring == "generation":
             self.decoding = Decoding(
                 max_new_tokens=options.max_new_tokens,
@@ -48,8 +48,7 @@ class Reasoning(Task):
             UserError: rows that are not there, or one that cannot be used (``file:line``).
             ValueError: training rows of a set that is for evaluation.
         """
-        if name not in ("train", "validation"):
-            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
+        require_split(name)
         if self.options.learned_from:
             if name == "train":
                 raise ValueError(f"an evaluation set has no training rows; its student learns {self.options.learned_from}")
@@ -61,15 +60,6 @@ class Reasoning(Task):
         self.notes = self._shared(training)
         texts = [(_prompt(row), row["output"].strip()) for row in training]
         return Split(texts, [row["answer"] for row in training], [_shown(row) for row in training])
-
-    def labels(self) -> tuple[str, ...]:
-        """Generation has no classes."""
-        return ()
-
-    @property
-    def metric(self) -> str:
-        """Accuracy."""
-        return self.options.main_metric
 
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """Accuracy in percent; for written answers also the share in which an answer was found (``answered``)."""

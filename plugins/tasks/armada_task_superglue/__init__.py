@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from armada_cli import Component, hookimpl
-from armada_cli.corpora.rows import HubOptions
+from armada_cli.corpora.tasks import HubOptions
 from armada_task_superglue.options import CB, COPA, BoolQ, WiC
 
 

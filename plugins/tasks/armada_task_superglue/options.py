@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from armada_cli.corpora.rows import HubOptions
+from armada_cli.corpora.tasks import HubOptions
 
 
 @dataclass(frozen=True)

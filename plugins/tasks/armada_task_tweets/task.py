@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from armada_cli import Environment, MissingPackage, Split, Task, UserError
-from armada_cli.corpora.rows import encoding_fault
+from armada_cli import MissingPackage, Split, UserError
+from armada_cli.corpora.tasks import DividedTask
 from armada_cli.evaluation import metrics
-from armada_cli.reading import read_bytes
+from armada_cli.reading import encoding_fault, read_bytes
 from armada_task_tweets.options import TweetsOptions
 
 CLASSES = ("negative", "neutral", "positive")
@@ -32,41 +32,21 @@ class Tweet(NamedTuple):
     key: str
 
 
-class Tweets(Task):
+class Tweets(DividedTask):
     """Text of one tweet -> negative, neutral or positive. The teacher is shown the same text."""
 
     options: TweetsOptions
-
-    def __init__(self, options: TweetsOptions, environment: Environment) -> None:
-        super().__init__(options, environment)
-        self._splits: dict[str, Split] = {}
-
-    def split(self, name: str) -> Split:
-        """``train`` or ``validation``, in the order of a hash, so that any first n rows are a fair sample.
-
-        Raises:
-            UserError: the package's file is missing or not as expected.
-        """
-        if name not in ("train", "validation"):
-            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
-        if not self._splits:
-            self._splits = self._read()
-        return self._splits[name]
 
     def labels(self) -> Sequence[str]:
         """Negative, neutral, positive."""
         return CLASSES
 
-    @property
-    def metric(self) -> str:
-        """Accuracy."""
-        return self.options.main_metric
-
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """Accuracy, and macro F1 since positive tweets are few; in percent."""
         return metrics.score(self.options.metrics, outputs, labels)
 
-    def _read(self) -> dict[str, Split]:
+    def read(self) -> dict[str, Split]:
+        """Both splits, or UserError where the source is missing or not as expected, or a split is empty."""
         file = corpus() if self.options.corpus is None else Path(self.options.corpus)
         tweets = sift(_rows(file), self.options.min_confidence)
         order = sorted((hashlib.sha256(tweet.key.encode()).digest(), tweet) for tweet in tweets)

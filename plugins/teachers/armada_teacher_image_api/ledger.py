@@ -22,13 +22,13 @@ import hashlib
 import json
 import os
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from armada_cli import UserError
+from armada_cli.files import replacing
 
 try:
     import fcntl
@@ -360,18 +360,8 @@ class Ledger:
 
     def _replace(self, path: Path, content: bytes) -> None:
         """Write a file that is whole or not there, on the disk when this returns."""
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with replacing(path) as stream:
+            stream.write(content)
         if os.name == "posix":
             folder = os.open(path.parent, os.O_RDONLY)
             try:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from armada_cli import Environment, Teacher, Unanswered, UserError
+from armada_cli.corpora.prompts import shorten
 from armada_cli.credentials import is_variable
 from armada_cli.models.pictures import BadPicture, PictureEncoder, TooManyPixels, read_picture
 from armada_teacher_image_api.endpoint import Endpoint, Fault
@@ -91,7 +92,7 @@ class ImageApi(Teacher):
         """What the service is asked for; None for a text with nothing in it."""
         if not isinstance(text, str):
             raise UserError(f"{NAME} paints texts, and the task hands over {text}", "Take resnet-posters for given pictures")
-        words = shorten(_encodable(text), self.options.max_prompt)
+        words = shorten(_encodable(text).strip(), self.options.max_prompt)
         return _encodable(self.options.prompt).replace("{text}", words) if words else None
 
     def _picture(self, key: bytes) -> Path | str | None:
@@ -470,7 +471,7 @@ class _FirstAlone:
 
 
 class _Pause:
-    """The time before which the service wants to hear from nobody."""
+    """The time before which no request may be sent, as the service has asked for a pause."""
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -490,15 +491,4 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def shorten(text: str, limit: int) -> str:
-    """A text without blanks around it, of at most `limit` characters, cut at a word where there is one."""
-    text = text.strip()
-    if len(text) <= limit:
-        return text
-    for place in range(limit, 0, -1):
-        if text[place].isspace():
-            return text[:place].rstrip()
-    return text[:limit]
-
-
-__all__ = ["ImageApi", "shorten"]
+__all__ = ["ImageApi"]

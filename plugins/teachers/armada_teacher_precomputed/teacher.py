@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from armada_cli import Environment, Teacher, UserError
-from armada_cli.corpora.rows import encoding_fault
-from armada_cli.reading import check_file, parse_json, read_bytes
+from armada_cli.reading import check_file, encoding_fault, parse_json, read_bytes
 from armada_teacher_precomputed.options import PrecomputedOptions
 
 BLOCK = 8192

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Tokenizer
 
 from armada_cli import Environment, Teacher, UserError
+from armada_cli.corpora.prompts import shorten
 from armada_cli.devices import pick_device
 from armada_cli.models import hub, special_tokens, vocabulary
 from armada_cli.reading import check_file
@@ -181,14 +182,4 @@ def read_voice(path: Path) -> np.ndarray:
         raise UserError(f"{NAME}: speaker {path} cannot be read ({text})", hint) from None
 
 
-def shorten(text: str, limit: int) -> str:
-    """A text of at most `limit` characters, cut at a word where there is one."""
-    if len(text) <= limit:
-        return text
-    for place in range(limit, 0, -1):
-        if text[place].isspace():
-            return text[:place].rstrip()
-    return text[:limit]
-
-
-__all__ = ["SILENCE", "SpeechT5", "read_voice", "shorten"]
+__all__ = ["SILENCE", "SpeechT5", "read_voice"]
