@@ -19,10 +19,10 @@ from armada_cli.errors import MissingPackage, install_command
 CONTRACT_VERSION = 2
 """Rises when a plugin written for the old contract would no longer work."""
 
-PLURALS = {"teacher": "teachers", "student": "students", "task": "tasks", "loss": "losses", "method": "methods"}
-"""The five kinds of things that a plugin can bring, and how many of one are called."""
+KINDS = ("teacher", "student", "task", "loss", "method")
+"""The five things a plugin can bring."""
 
-KINDS = tuple(PLURALS)
+PLURALS = {kind: f"{kind}es" if kind == "loss" else f"{kind}s" for kind in KINDS}
 
 JSON: TypeAlias = Any
 
