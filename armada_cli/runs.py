@@ -31,6 +31,9 @@ SPEC, RESULT, STUDENT, ANSWERS = "spec.json", "result.json", "student", "answers
 EPOCHS = "epochs"
 """In a trial's folder: the student of each epoch, by its number from 1; only where another trial needs them."""
 
+INFERENCE = "inference.safetensors"
+"""In a student's folder: the modules of its method that it needs for its answers."""
+
 EVALUATED = "evaluated"
 """The role of the trial whose student a trial scores on another task, without training it."""
 

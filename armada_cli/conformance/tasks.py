@@ -55,6 +55,8 @@ class TaskSubject(Subject):
             if any(answer is None for answer in answers):
                 raise NotAsked("Its labels do not spell out an answer, so none can be given that is right")
             return answers
+        if kind == "masked":
+            raise NotAsked("Its score is no share of what is right")
         width = len(self.first.labels())
         if kind in ("generation", "multiple-choice"):
             width = max(len(row) - 1 for row in self.splits["validation"].texts)
@@ -78,7 +80,7 @@ def check_kind(subject: TaskSubject) -> str:
         "latter",
     )
     names = list(subject.first.labels())
-    if own != "generation":
+    if own not in ("generation", "masked"):
         require(
             bool(names) and all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names),
             f"labels() gives {names!r}; it must be the classes' names, all different, none empty (for regression one name)",

@@ -18,16 +18,13 @@ from armada_cli.execution.assemble import Parts, problem_of
 from armada_cli.execution.outputs import Asked, keep_outputs, parse
 from armada_cli.files import read_json
 from armada_cli.reading import parse_json
-from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, SPEC, STUDENT, Runs
+from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, SPEC, STUDENT, Runs
 from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale, read_rest
 from armada_cli.training.model import RowModel, encode, unit_of
 
 START = "start"
 """The role of the trial whose student a training begins with."""
-
-INFERENCE = "inference.safetensors"
-"""In a student's folder: the modules of its method that it needs for its answers."""
 
 LAYOUTS = {"multiple-choice": "choices", "generation": "prompts"}
 """Kind of task -> how its texts are laid out, where that is not one text or a pair."""

@@ -17,7 +17,7 @@ from armada_cli.files import expand, make_readable, read_json, remove, telling_d
 from armada_cli.registry.registered import did_you_mean
 from armada_cli.registry.restore import restore
 from armada_cli.reporting.folder import read_run
-from armada_cli.runs import EVALUATED, RESULT, SPEC, STUDENT, Runs, is_spec
+from armada_cli.runs import EVALUATED, INFERENCE, RESULT, SPEC, STUDENT, Runs, is_spec
 
 SHORTEST_ID = 4
 """Digits of a trial's id that name it, at least."""
@@ -162,8 +162,14 @@ def _merge(candidate: Candidate, source: Path, target: Path, environment: Enviro
 
 def loading(folder: Path) -> list[str]:
     """Lines of Python that load an exported folder, with the libraries it was made for and without this project; one more where
-    its answers are not yet in the user's unit."""
-    return [*_loading(folder), *_restoring(targets.read_rest(folder))]
+    its answers are not yet in the user's unit, or where modules of its method belong to it."""
+    return [*_loading(folder), *_restoring(targets.read_rest(folder)), *_needing(folder)]
+
+
+def _needing(folder: Path) -> list[str]:
+    if not (folder / INFERENCE).exists():
+        return []
+    return [f"# not yet the whole student: it answers as it was scored with the modules in {INFERENCE} alone, within armada"]
 
 
 def _restoring(rest: targets.Scale) -> list[str]:
@@ -183,7 +189,12 @@ def _loading(folder: Path) -> list[str]:
         more = "" if kind == "CausalLM" else f", num_labels={_labels(config)}, pad_token_id={config.get('pad_token_id')}"
         imports = f"from peft import AutoPeftModelFor{kind}; from transformers import AutoTokenizer"
         return [imports, _call(f"AutoPeftModelFor{kind}.from_pretrained({place}{more}, trust_remote_code=False)", place)]
-    kinds = {"ForCausalLM": "CausalLM", "LMHeadModel": "CausalLM", "ForMultipleChoice": "MultipleChoice"}
+    kinds = {
+        "ForCausalLM": "CausalLM",
+        "LMHeadModel": "CausalLM",
+        "ForMultipleChoice": "MultipleChoice",
+        "ForMaskedLM": "MaskedLM",
+    }
     kind = next((kind for end, kind in kinds.items() if architecture.endswith(end)), "SequenceClassification")
     imports = f"from transformers import AutoModelFor{kind}, AutoTokenizer"
     return [imports, _call(f"AutoModelFor{kind}.from_pretrained({place}, trust_remote_code=False)", place)]

@@ -21,7 +21,7 @@ from armada_cli.errors import TrialFailed, UserError
 from armada_cli.escaping import escape_for_terminal, escape_line
 from armada_cli.evaluation import generation
 from armada_cli.execution.assemble import Parts, count_parameters, make, make_accelerator, problem_of
-from armada_cli.execution.dependencies import INFERENCE, START, Dependencies
+from armada_cli.execution.dependencies import START, Dependencies
 from armada_cli.execution.unchanged import describe_change
 from armada_cli.files import (
     as_json,
@@ -32,7 +32,7 @@ from armada_cli.files import (
     write_bytes_atomic,
     write_json,
 )
-from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, RESULT, SPEC, STUDENT, Runs
+from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, RESULT, SPEC, STUDENT, Runs
 from armada_cli.targets import NONE, Scale, scale_of, write_rest
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch

@@ -96,7 +96,7 @@ class RowModel(Model):
                 output = self.student.forward(self.module, inputs, **asked)
             else:
                 output = self._run_with(parameters, inputs, asked)
-        if attentions and output.attentions is None:
+        if attentions and (not output.attentions or any(layer is None for layer in output.attentions)):
             raise ValueError("this student was not built to give attentions; the method's class says `attentions = True`")
         if self.unit != NONE:
             output.logits = output.logits.float() * self.unit.factor + self.unit.shift
@@ -105,7 +105,7 @@ class RowModel(Model):
     def _run_with(
         self, parameters: Mapping[str, Tensor], inputs: Mapping[str, Tensor], asked: Mapping[str, bool]
     ) -> StudentOutput:
-        if getattr(self.module, "is_gradient_checkpointing", False):
+        if any(getattr(part, "gradient_checkpointing", False) for part in self.module.modules()):
             raise ValueError("a student with gradient_checkpointing cannot run with other parameters than its own")
         call = _Call(self.student, self.module)
         named = {f"module.{name}": value for name, value in parameters.items()}

@@ -22,12 +22,16 @@ def hide(tokens: Tensor, special: Tensor, length: Tensor, mask: int, vocabulary:
         tokens: [n, tokens], padded on the right; special: bool [n, tokens], which are none of the text.
         length: real tokens of each row, [n].
         mask: number of the mask's token; vocabulary: how many tokens there are.
-        drawn: choose by torch's global generator; otherwise by one that is seeded with the row's tokens.
+        drawn: choose by torch's global generator; otherwise by one that is seeded with the row's tokens, and
+            at least one in each row.
 
     Returns what is read instead, and which tokens are to be told, bool; both [n, tokens].
     """
     chance = torch.rand(3, *tokens.shape, device=tokens.device) if drawn else _fixed(tokens, length)
     chosen = (chance[0] < CHOSEN) & ~special
+    if not drawn:  # or a short row would count for nothing
+        none = ~chosen.any(1) & ~special.all(1)
+        chosen[none, chance[0].masked_fill(special, 2.0).argmin(1)[none]] = True
     others = (chance[2] * vocabulary).long().clamp(max=vocabulary - 1)
     read = torch.where(chance[1] < MASKED, mask, torch.where(chance[1] < REPLACED, others, tokens))
     return torch.where(chosen, read, tokens), chosen
