@@ -18,7 +18,8 @@ import numpy as np
 
 from armada_cli import Environment
 from armada_cli.features.extract import extract
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes
+from armada_cli.features.identity import identity_key, input_hashes
+from armada_cli.features.store import FeatureStore
 from armada_cli.registry.catalog import Catalog
 
 REPEATS = 5

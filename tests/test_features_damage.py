@@ -12,7 +12,8 @@ from running import Ended, armada
 
 from armada_cli import UserError
 from armada_cli.features.carry import export_vectors, import_vectors
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes, read_identity
+from armada_cli.features.identity import identity_key, input_hashes, read_identity
+from armada_cli.features.store import FeatureStore
 
 IDENTITY = {"name": "drum", "options": {"seed": 1}}
 KEY = identity_key(IDENTITY)

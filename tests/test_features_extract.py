@@ -20,7 +20,8 @@ from armada_cli import MissingPackage, UserError
 from armada_cli.features import extract as extraction
 from armada_cli.features import progress
 from armada_cli.features.extract import ExtractionReport, extract
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes, teacher_identity
+from armada_cli.features.identity import identity_key, input_hashes, teacher_identity
+from armada_cli.features.store import FeatureStore
 
 TEXTS = [f"sentence number {number} " + "and more" * (number % 5) for number in range(10)]
 

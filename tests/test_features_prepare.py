@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from armada_cli import Environment, UserError
 from armada_cli.features.carry import export_vectors, import_vectors
 from armada_cli.features.extract import ExtractionReport
+from armada_cli.features.identity import identity_key, input_hashes, teacher_identity
 from armada_cli.features.prepare import (
     MissingVectors,
     Prepared,
@@ -26,7 +27,7 @@ from armada_cli.features.prepare import (
     read_metadata,
     represent,
 )
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes, teacher_identity
+from armada_cli.features.store import FeatureStore
 from armada_cli.main import run
 from armada_cli.settings import Features
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from armada_cli import Component, Environment, NoOptions, UserError
-from armada_cli.features.store import FeatureStore, WidthMismatch, identity_key, input_hash, input_hashes, teacher_identity
+from armada_cli.features.identity import identity_key, input_hash, input_hashes, teacher_identity
+from armada_cli.features.store import FeatureStore, WidthMismatch
 from armada_cli.registry.registered import Registered
 
 IDENTITY = {"name": "drum", "options": {"seed": 1}}

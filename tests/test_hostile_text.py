@@ -24,7 +24,8 @@ from markdown_it import MarkdownIt
 from report_runs import trial, trials, write_run
 from running import Ended, plugins_changed, train
 
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes
+from armada_cli.features.identity import identity_key, input_hashes
+from armada_cli.features.store import FeatureStore
 from armada_cli.main import run
 from armada_cli.reporting.report import write_reports
 

@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 
 from armada_cli import Component, Environment, UserError
 from armada_cli.features.extract import extract
-from armada_cli.features.store import FeatureStore, identity_key, input_hashes, teacher_identity
+from armada_cli.features.identity import identity_key, input_hashes, teacher_identity
+from armada_cli.features.store import FeatureStore
 
 TEXTS = ["A lighthouse keeper mends his net.", "Blue tiles, wet with rain", "Ø", "Who left the piano in the orchard?"]
 HERE = Environment(threads=1, offline=True, device="cpu")

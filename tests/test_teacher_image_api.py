@@ -20,7 +20,7 @@ from urllib.parse import quote, quote_from_bytes
 
 import numpy as np
 import pytest
-from armada_teacher_image_api.endpoint import decode_picture, retry_after
+from armada_teacher_image_api.answers import decode_picture, retry_after
 from armada_teacher_image_api.ledger import Ledger, key_of
 from armada_teacher_image_api.options import SMOKE, ImageApiOptions
 from armada_teacher_image_api.teacher import ImageApi

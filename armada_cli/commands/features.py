@@ -279,7 +279,7 @@ def _used(recipe: str, environment: Environment) -> set[str]:
 
 def _prepared(environment: Environment) -> list[tuple[Path, str]]:
     """Prepared files with the key of the teacher identity they were made of; damaged ones are left to `verify`."""
-    from armada_cli.features.store import identity_key
+    from armada_cli.features.identity import identity_key
     from armada_cli.models.weights import read_metadata
 
     found = []

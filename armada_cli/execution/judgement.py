@@ -19,7 +19,7 @@ from typing import Any
 from armada_cli.contracts import JSON, Environment, Split, TeacherInput, fingerprint
 from armada_cli.errors import UserError, name_error
 from armada_cli.execution.unchanged import require_unchanged_choice
-from armada_cli.features.store import input_hashes
+from armada_cli.features.identity import input_hashes
 from armada_cli.files import cache_folder, read_json, write_bytes_atomic, write_json
 from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Choice

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import canonical
 from armada_cli.errors import UserError
+from armada_cli.features.identity import read_identity, read_makers, write_makers
 from armada_cli.features.prepare import read_tensors, write_tensors
-from armada_cli.features.store import FeatureStore, read_identity, read_makers, write_makers
+from armada_cli.features.store import FeatureStore
 
 if TYPE_CHECKING:
     import numpy as np

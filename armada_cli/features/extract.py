@@ -15,8 +15,9 @@ from armada_cli.console import print_line
 from armada_cli.contracts import Component, Environment, Teacher, TeacherInput, Unanswered
 from armada_cli.errors import UserError, name_error, one_line
 from armada_cli.features.claims import Claims
+from armada_cli.features.identity import identity_key, input_hash, input_hashes, maker, teacher_identity
 from armada_cli.features.progress import Progress, show_progress
-from armada_cli.features.store import FeatureStore, identity_key, input_hash, input_hashes, maker, teacher_identity
+from armada_cli.features.store import FeatureStore
 
 if TYPE_CHECKING:
     import numpy as np

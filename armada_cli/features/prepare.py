@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Component, Environment, TeacherInput, canonical, fingerprint
 from armada_cli.errors import UserError, one_line
-from armada_cli.features.store import (
-    FeatureStore,
-    identity_key,
-    input_hashes,
-    maker,
-    read_makers,
-    teacher_identity,
-    write_makers,
-)
+from armada_cli.features.identity import identity_key, input_hashes, maker, read_makers, teacher_identity, write_makers
+from armada_cli.features.store import FeatureStore
 from armada_cli.files import replacing
 from armada_cli.models.weights import read_metadata
 

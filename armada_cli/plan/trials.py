@@ -9,7 +9,7 @@ from typing import Any
 
 from armada_cli.contracts import Choice, Environment, Split
 from armada_cli.errors import UserError
-from armada_cli.features.store import identity_key, teacher_identity
+from armada_cli.features.identity import identity_key, teacher_identity
 from armada_cli.recipe.model import Recipe
 from armada_cli.settings import Features
 

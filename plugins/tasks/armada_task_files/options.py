@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 
 from armada_cli import Environment, UserError, option
 from armada_task_files import table
+from armada_task_files.text import Format
 
 TARGETS = ("classification", "regression", "multilabel")
 METRICS = {
@@ -83,9 +84,9 @@ class FilesOptions:
         return (self.text, *([self.text2] if self.text2 is not None else []), self.label)
 
     @property
-    def format(self) -> table.Format:
+    def format(self) -> Format:
         """How a text file is to be read."""
-        return table.Format(self.encoding, self.delimiter, self.quotes)
+        return Format(self.encoding, self.delimiter, self.quotes)
 
     def _class_problems(self) -> Iterator[str]:
         if self.classes and self.target == "regression":

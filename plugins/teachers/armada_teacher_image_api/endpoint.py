@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import LocationValueError
 
+from armada_teacher_image_api.answers import LONGEST_WAIT, decode_picture, is_data_url, is_long_json, read_error, retry_after
 from armada_teacher_image_api.connection import CONNECT_SECONDS, Connections, CutOff, Exchange
 
 CHUNK = 1 << 16
-MIN_PICTURE = 100
-"""Bytes of JSON at least that hold a picture of any kind."""
-
 REDIRECTS = 3
 AGAIN = frozenset({408, 409, 425, 429})
 """Statuses below 500 that another try may mend."""
@@ -35,9 +29,6 @@ REFUSALS = ("content_policy_violation", "moderation_blocked", "content_filter", 
 
 REPLAYED = ("Idempotent-Replayed", "Idempotency-Replayed")
 """Headers of an answer that the service had noted for the token and repeats."""
-
-LONGEST_WAIT = 1e9
-"""Seconds; what is longer is not waited for, and clocks do not count that far."""
 
 
 class Fault(Exception):
@@ -156,17 +147,17 @@ class Endpoint:
             text, url = item.get("b64_json"), item.get("url")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             # Cut short or garbled, it may be well the next time. Long JSON without the protocol's names is a form of its own.
-            raise fault("its answer is not the JSON of the protocol", form=_is_long_json(body)) from None
+            raise fault("its answer is not the JSON of the protocol", form=is_long_json(body)) from None
         content = decode_picture(text) if isinstance(text, str) and text else None
         if content is not None:
             return Answer(content=content)
         if isinstance(url, str) and _fetchable(url):
             return Answer(url=url)
-        if isinstance(url, str) and _is_data_url(url) and (content := decode_picture(url)) is not None:
+        if isinstance(url, str) and is_data_url(url) and (content := decode_picture(url)) is not None:
             return Answer(content=content)
-        if text or (isinstance(url, str) and _is_data_url(url)):
+        if text or (isinstance(url, str) and is_data_url(url)):
             raise fault("the picture in its answer is not base64", form=True)
-        raise fault("its answer holds no picture", form=_is_long_json(body))
+        raise fault("its answer holds no picture", form=is_long_json(body))
 
     def fetch(self, url: str) -> bytes:
         """Fetch a picture from the address that the service gave. The key is not sent there.
@@ -270,7 +261,7 @@ class Endpoint:
     def _explain(self, reply: _Reply) -> Fault:
         """What a status other than 200 means."""
         status = reply.status
-        code, message, parameter = _error(reply.body)
+        code, message, parameter = read_error(reply.body)
         said = self._clean(message)
         told = f"status {status}" + (f": {said}" if said else "")
         replayed = any(reply.headers.get(name, "").strip().lower() == "true" for name in REPLAYED)
@@ -320,17 +311,6 @@ def _cause(error: BaseException) -> BaseException | None:
     return inner or getattr(error, "reason", None) or error.__cause__
 
 
-def _is_long_json(body: bytes) -> bool:
-    """Whether a body is JSON that is long enough to hold a picture."""
-    if len(body) < MIN_PICTURE:
-        return False
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 def _fetchable(url: str) -> bool:
     try:
         if not url.isprintable():
@@ -339,72 +319,3 @@ def _fetchable(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and len(url) < 8192
     except ValueError:
         return False
-
-
-def _error(body: bytes) -> tuple[str, str, str]:
-    """Code (or type), message and parameter of an error's body, empty where it has none."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return "", "", ""
-    error = value.get("error", value) if isinstance(value, dict) else value
-    if isinstance(error, dict):
-        message = error.get("message") or error.get("detail") or ""
-        return str(error.get("code") or error.get("type") or ""), str(message), str(error.get("param") or "")
-    return "", str(error) if isinstance(error, str) else "", ""
-
-
-def _is_data_url(text: str) -> bool:
-    return text.lstrip()[:5].lower() == "data:"
-
-
-def decode_picture(text: str) -> bytes | None:
-    """The bytes that a service wrote as text, in any of the spellings that services use; None when it is none of them.
-
-    Base64 of either alphabet (RFC 4648, sections 4 and 5), with or without padding, line breaks and percent escapes; or a
-    ``data:`` URL (RFC 2397), with any parameters, of such base64 or of percent-encoded bytes.
-    """
-    if not _is_data_url(text):
-        return _decode_base64(text)
-    head, comma, payload = text.lstrip().partition(",")
-    if not comma:
-        return None
-    content = _decode_base64(payload)
-    if content is None and text.isascii() and not re.search(r";\s*base64\s*\Z", head, re.IGNORECASE):
-        content = unquote_to_bytes(payload)
-    return content or None
-
-
-def _decode_base64(text: str) -> bytes | None:
-    if not text.isascii():
-        return None
-    if "%" in text:  # no letter of either alphabet
-        text = unquote_to_bytes(text).decode("latin-1")
-    letters = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True) or None
-    except (binascii.Error, ValueError):
-        return None
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that ``Retry-After`` asks to wait, given as seconds or as a date (by the service's own clock); None without."""
-    text = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        return min(float(text), LONGEST_WAIT)
-    then = _date(text)
-    if then is None:
-        return None
-    now = _date(headers.get("Date", "")) or datetime.now(UTC)
-    try:
-        return max(0.0, (then - now).total_seconds())
-    except OverflowError:
-        return LONGEST_WAIT
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -8,8 +8,7 @@ import random
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from armada_teacher_image_api.endpoint import Endpoint, Fault
 from armada_teacher_image_api.ledger import BudgetSpent, Ledger, key_of
 from armada_teacher_image_api.options import NO_VARIABLE, SMOKE, ImageApiOptions
 from armada_teacher_image_api.painter import Painter
+from armada_teacher_image_api.threads import Batch, FirstAlone, Pause, join_all
 
 NAME = "teacher image-api"
 HOPELESS = 4
@@ -59,10 +59,10 @@ class ImageApi(Teacher):
         self.ledger = Ledger(options.folder(environment), options.source())
         self._endpoint: Endpoint | None = None
         self._painter: Painter | None = None
-        self._pause = _Pause()
+        self._pause = Pause()
         self._format = options.response_format
         self._format_lock = threading.Lock()
-        self._first_call = _FirstAlone()
+        self._first_call = FirstAlone()
 
     def close(self) -> None:
         if self._endpoint is not None:
@@ -119,7 +119,7 @@ class ImageApi(Teacher):
         if not prompts:
             return {}
         endpoint = self._connect()
-        batch = _Batch(prompts)
+        batch = Batch(prompts)
 
         def work() -> None:
             while (item := batch.next()) is not None:
@@ -140,7 +140,7 @@ class ImageApi(Teacher):
         for thread in threads:
             thread.start()
         try:
-            while not _join(threads, 1.0):
+            while not join_all(threads, 1.0):
                 pass
         except KeyboardInterrupt:
             batch.stop.set()
@@ -148,9 +148,9 @@ class ImageApi(Teacher):
                 f"armada: {NAME}: leaving; calls that are under way may be paid for, the next run asks with the same key",
                 file=sys.stderr,
             )
-            _join(threads, GRACE_SECONDS)
+            join_all(threads, GRACE_SECONDS)
             endpoint.leave()
-            _join(threads, GRACE_SECONDS)
+            join_all(threads, GRACE_SECONDS)
             raise
         finally:
             self.ledger.write_failures()
@@ -389,52 +389,6 @@ class ImageApi(Teacher):
         return self._endpoint
 
 
-class _Batch:
-    """Prompts that threads get the pictures of, and what became of them.
-
-    Attributes:
-        stop: nothing new is begun.
-        faults: of those that failed.
-        ends: errors that ended it early, the first one first.
-    """
-
-    def __init__(self, prompts: dict[bytes, str]) -> None:
-        self._left = iter(prompts.items())
-        self._lock = threading.Lock()
-        self._alike: Counter[str] = Counter()
-        self._came = 0
-        self.stop = threading.Event()
-        self.faults: dict[bytes, Fault] = {}
-        self.ends: list[BaseException] = []
-
-    def next(self) -> tuple[bytes, str] | None:
-        with self._lock:
-            return None if self.stop.is_set() else next(self._left, None)
-
-    def note(self, key: bytes, fault: Fault | None, judge: Callable[[Fault, int, int], UserError | None]) -> UserError | None:
-        """Note what became of a prompt. Returns the reason to ask no further, by `judge`."""
-        with self._lock:
-            if fault is None:
-                self._came += not self.stop.is_set()
-                return None
-            self.faults[key] = fault
-            self._alike[fault.kind] += 1
-            return judge(fault, self._alike[fault.kind], self._came)
-
-    def end(self, error: BaseException) -> None:
-        with self._lock:
-            self.ends.append(error)
-            self.stop.set()
-
-
-def _join(threads: list[threading.Thread], seconds: float) -> bool:
-    """Wait for threads for so long; whether all have ended."""
-    end = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    return not any(thread.is_alive() for thread in threads)
-
-
 @contextlib.contextmanager
 def _settled() -> Iterator[None]:
     """Whatever an answer does to us is a failed call, not an error that comes back at every run."""
@@ -445,45 +399,6 @@ def _settled() -> Iterator[None]:
     except Exception as error:
         told = "".join(letter if letter.isprintable() else "?" for letter in f"{type(error).__name__}: {error}")[:150]
         raise Fault(f"its answer cannot be used ({told})", fate="unknown") from error
-
-
-class _FirstAlone:
-    """The first thread to enter is alone until it leaves, however it leaves; after that nobody waits."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._over = False
-        self._holder: int | None = None
-
-    def __enter__(self) -> None:
-        if self._over:
-            return
-        self._lock.acquire()
-        if self._over:
-            self._lock.release()
-        else:
-            self._holder = threading.get_ident()
-
-    def __exit__(self, *_: object) -> None:
-        if self._holder == threading.get_ident():
-            self._over, self._holder = True, None
-            self._lock.release()
-
-
-class _Pause:
-    """The time before which no request may be sent, as the service has asked for a pause."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-
-    def until(self, moment: float) -> None:
-        self._until = max(self._until, moment)
-
-    def over(self, stop: threading.Event) -> bool:
-        """Wait for the end of the pause; False when `stop` was set."""
-        while (rest := self._until - time.monotonic()) > 0 and not stop.is_set():
-            stop.wait(min(rest, threading.TIMEOUT_MAX))
-        return not stop.is_set()
 
 
 def _encodable(text: str) -> str:
