@@ -9,49 +9,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import Environment, Split, Task, UserError
-from armada_cli.corpora.rows import encoding_fault, file_place, file_rows
+from armada_cli import Split, UserError
+from armada_cli.corpora.json_files import file_place, file_rows
+from armada_cli.corpora.tasks import DividedTask
 from armada_cli.evaluation import metrics
-from armada_cli.reading import read_bytes
+from armada_cli.reading import encoding_fault, read_bytes
 from armada_task_texts.options import TextsOptions
 
 
-class Texts(Task):
+class Texts(DividedTask):
     """A text -> its masked words. A teacher is shown the same text."""
 
     options: TextsOptions
     kind = "masked"
 
-    def __init__(self, options: TextsOptions, environment: Environment) -> None:
-        super().__init__(options, environment)
-        self._splits: dict[str, Split] = {}
-
-    def split(self, name: str) -> Split:
-        """``train`` or ``validation``, in the order of a hash, so that any first n rows are a fair sample.
-
-        Raises:
-            UserError: the file is missing, or not as expected, or too small for two splits.
-        """
-        if name not in ("train", "validation"):
-            raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
-        if not self._splits:
-            self._splits = self._divide(list(dict.fromkeys(self._read())))
-        return self._splits[name]
-
     def labels(self) -> Sequence[str]:
         """None."""
         return ()
-
-    @property
-    def metric(self) -> str:
-        """Perplexity, which is better the lower it is."""
-        return self.options.main_metric
 
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         """Perplexity of the masked tokens."""
         return metrics.score(self.options.metrics, outputs, labels)
 
-    def _divide(self, texts: list[str]) -> dict[str, Split]:
+    def read(self) -> dict[str, Split]:
+        """Both splits.
+
+        Raises:
+            UserError: the file is missing, or not as expected, or too small for two splits.
+        """
+        texts = list(dict.fromkeys(self._texts()))
         keyed = sorted((hashlib.sha256(text.encode()).digest(), text) for text in texts)
         edge = self.options.validation_share * 2**64
         held = [text for digest, text in keyed if int.from_bytes(digest[:8], "big") < edge]
@@ -68,7 +54,7 @@ class Texts(Task):
             for name, part in (("train", rest), ("validation", held))
         }
 
-    def _read(self) -> Iterator[str]:
+    def _texts(self) -> Iterator[str]:
         """The file's texts without spaces around them; empty ones are passed over."""
         path = Path(self.options.file)
         if path.suffix.lower() in (".jsonl", ".json"):
