@@ -154,7 +154,7 @@ class Setup:
         labels: labels of the training split, as in `Batch`.
         seed: the trial's seed.
         train: the resolved training settings.
-        losses: builds a registered loss by its recipe value (name or mapping).
+        losses: builds a registered loss by the `Choice` of an option, a name, or a mapping with a name and options.
         stream: name -> integer seed of an independent random stream of this trial.
         steps: optimizer steps of the whole training; learning_rate: step -> the student's rate.
         device: where modules go.
@@ -205,7 +205,7 @@ class Method(ABC):
     The loop owns the student, its optimizer, batches and checkpoints. A method may add modules that are trained with the
     student (`student_modules`), and modules that it optimises itself (`own_modules`, `optimizers`): all are checkpointed.
     The options class says what a method needs before anything is imported: ``needs_teacher: ClassVar[bool]``, and
-    ``dependencies() -> dict[role, {"student": ..., "seed": ...}]`` for trials that must be finished first.
+    ``dependencies(trial) -> dict[role, Needs]`` for trials that must be finished first.
     """
 
     hidden_states: bool = False
