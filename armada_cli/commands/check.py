@@ -35,11 +35,11 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool, environment:
     loaded = load_recipe(recipe, catalog.current(), environment, overrides)
     require_own_folder(loaded, Runs(environment.runs))
     plan = make_plan(loaded, environment)
-    found = forecast(plan, environment)
+    outlook = forecast(plan, environment)
     if as_json:
-        print_json(found, indent=1)
+        print_json(outlook, indent=1)
     else:
-        click.echo("\n".join(_fitted(escape_line(line)) for line in _lines(found)))
+        click.echo("\n".join(_fitted(escape_line(line)) for line in _lines(outlook)))
     return 0
 
 
@@ -53,24 +53,24 @@ def _fitted(line: str) -> str:
     return textwrap.fill(line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    trials = found["trials"]
-    lines = [f"{found['recipe']}: no problems", ""]
+def _lines(outlook: dict[str, Any]) -> list[str]:
+    trials = outlook["trials"]
+    lines = [f"{outlook['recipe']}: no problems", ""]
     lines.append(f"trials         {trials['total']}, of which {trials['done']} done and {trials['resumable']} begun")
     for key in ("students", "teachers", "tasks", "methods"):
-        if found[key]:
-            lines.append(f"{key:<14} {', '.join(found[key])}")
-    lines.append(f"seeds          {', '.join(map(str, found['seeds']))}")
-    if found["dependencies"]:
-        lines.append(f"also trained   {', '.join(found['dependencies'])}")
-    for name, count in found["parameters"].items():
+        if outlook[key]:
+            lines.append(f"{key:<14} {', '.join(outlook[key])}")
+    lines.append(f"seeds          {', '.join(map(str, outlook['seeds']))}")
+    if outlook["dependencies"]:
+        lines.append(f"also trained   {', '.join(outlook['dependencies'])}")
+    for name, count in outlook["parameters"].items():
         lines.append(f"parameters     {name}: {count}")
-    for item in found["texts"]:
+    for item in outlook["texts"]:
         missing = (
             "not counted before the data are there" if item["missing"] is None else f"{item['missing']} of {item['total']}"
         )
         lines.append(f"to represent   {item['teacher']} on {item['task']}: {missing}")
-    lines += [f"to install     {line}" for line in found["packages"]]
-    lines += [f"to download    {line}" for line in found["downloads"]]
-    lines += [f"note           {line}" for line in found["notes"]]
+    lines += [f"to install     {line}" for line in outlook["packages"]]
+    lines += [f"to download    {line}" for line in outlook["downloads"]]
+    lines += [f"note           {line}" for line in outlook["notes"]]
     return lines

@@ -254,17 +254,17 @@ def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ..
 
     chosen = []
     for name in teachers:
-        found = [entry for entry in entries if entry.teacher == name]
-        if not found:
+        matching = [entry for entry in entries if entry.teacher == name]
+        if not matching:
             near = did_you_mean(name, {entry.teacher for entry in entries})
             raise UserError(f"the store has nothing of a teacher {name!r}", near or "See: armada features list")
-        chosen += found
+        chosen += matching
     for key in keys:
-        found = [entry for entry in entries if entry.key == key or (len(key) >= 4 and entry.key.startswith(key))]
-        if len(found) != 1:
-            count = "no" if not found else f"{len(found)}"
+        matching = [entry for entry in entries if entry.key == key or (len(key) >= 4 and entry.key.startswith(key))]
+        if len(matching) != 1:
+            count = "no" if not matching else f"{len(matching)}"
             raise UserError(f"{count} stored identities match {key!r}", "See: armada features list")
-        chosen += found
+        chosen += matching
     return list({entry.key: entry for entry in chosen}.values())
 
 
@@ -282,14 +282,14 @@ def _prepared(environment: Environment) -> list[tuple[Path, str]]:
     from armada_cli.features.identity import identity_key
     from armada_cli.models.weights import read_metadata
 
-    found = []
+    prepared = []
     for path in sorted((environment.runs / "features").glob("*.safetensors")):
         try:
             key = identity_key(parse_json(read_metadata(path).get("teacher", "")))
         except (OSError, TypeError, ValueError):
             continue
-        found.append((path, key))
-    return found
+        prepared.append((path, key))
+    return prepared
 
 
 def _options(entry: Entry) -> str:

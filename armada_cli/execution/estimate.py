@@ -107,16 +107,16 @@ def peak_memory(size: Mapping[str, int], trial: Trial) -> int:
 def _teacher_calls(plan: Plan, environment: Environment, verdict: Verdict) -> dict[str, dict[str, int | None]]:
     """Teacher's title -> texts it will be asked for: where the data are at hand, the different ones that are not stored yet;
     None where neither the data nor their size is known."""
-    found: dict[str, dict[str, int | None]] = {}
+    teachers: dict[str, dict[str, int | None]] = {}
     for job in plan.feature_jobs.values():
         hashes = verdict.hashes.get(job.key)
         if hashes is None:
             texts = _published_rows(job.task, job.limit)
         else:
             texts = count_missing(job.teacher.registered, job.teacher.options, environment, hashes, job.features)
-        entry = found.setdefault(job.teacher.title, {"texts": 0})
+        entry = teachers.setdefault(job.teacher.title, {"texts": 0})
         entry["texts"] = None if texts is None or entry["texts"] is None else entry["texts"] + texts
-    return found
+    return teachers
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:

@@ -66,18 +66,18 @@ def _downloads(choice: Choice, environment: Environment) -> list[str]:
 
 def _texts(job: FeatureJob, environment: Environment, hashes: list[bytes] | None) -> dict[str, Any]:
     """How many different texts a teacher has not seen; None where the task's data are not at hand."""
-    found: dict[str, Any] = {"teacher": job.teacher.title, "task": job.task.title, "total": None, "missing": None}
+    counts: dict[str, Any] = {"teacher": job.teacher.title, "task": job.task.title, "total": None, "missing": None}
     if hashes is None:
-        return found
+        return counts
     missing = count_missing(job.teacher.registered, job.teacher.options, environment, hashes, job.features)
-    return {**found, "total": len(set(hashes)), "missing": missing}
+    return {**counts, "total": len(set(hashes)), "missing": missing}
 
 
 def _parameters(plan: Plan) -> dict[str, str]:
     """Parameters of each student whose weights are on this machine, read from the headers of its safetensors files."""
-    found = {}
+    sizes = {}
     for student in plan.recipe.students:
         folder = student.options.folder() if hasattr(student.options, "folder") else None
         if folder is not None and (count := count_parameters(folder, getattr(student.options, "layers", None))):
-            found[student.title] = f"{count / 1e6:.1f}M, all trained"
-    return found
+            sizes[student.title] = f"{count / 1e6:.1f}M, all trained"
+    return sizes

@@ -37,19 +37,19 @@ def provenance(plan: Plan) -> dict[str, Any]:
 
 def components(choices: Iterable[Choice]) -> list[dict[str, str]]:
     """Each component once, with the plugin that brought it. A later run whose plugin is gone reads here what it was."""
-    found = {}
+    records = {}
     for choice in choices:
         registered = choice.registered
         record = {"kind": registered.kind, "name": registered.name, **registered.origin}
-        found[tuple(record.values())] = record
-    return list(found.values())
+        records[tuple(record.values())] = record
+    return list(records.values())
 
 
 def teachers(plan: Plan) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    by_key: dict[str, dict[str, Any]] = {}
     for job in plan.feature_jobs.values():
-        found[job.identity_key] = {"name": job.teacher.name, "key": job.identity_key, "identity": dict(job.identity)}
-    return list(found.values())
+        by_key[job.identity_key] = {"name": job.teacher.name, "key": job.identity_key, "identity": dict(job.identity)}
+    return list(by_key.values())
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:

@@ -117,8 +117,8 @@ def represent(
     key = identity_key(teacher_identity(teacher, options, environment))
     folder = environment.runs / "features"
     hashes = input_hashes(inputs)
-    if found := _reuse(prepared_path(environment, _key(key, hashes, spec))):
-        return found, None
+    if prepared := _reuse(prepared_path(environment, _key(key, hashes, spec))):
+        return prepared, None
 
     from armada_cli.features.extract import extract
 
@@ -148,8 +148,8 @@ def prepare(
     hashes = input_hashes(inputs)
     name = _key(key, hashes, spec)
     path = Path(folder) / f"{name}.safetensors"
-    if found := _reuse(path):
-        return found
+    if prepared := _reuse(path):
+        return prepared
     if not hashes:
         raise UserError("there are no texts to represent", "Check the task's training split and the recipe's limit")
 
@@ -165,9 +165,9 @@ def prepare(
 
     def rows() -> Iterator[np.ndarray]:
         for start in range(0, len(hashes), rows_at_once):
-            vectors, found = store.get(key, hashes[start : start + rows_at_once])
-            if not found.all():
-                raise MissingVectors(_lacking(int((~found).sum()), len(set(hashes))), "Run the same command again")
+            vectors, present = store.get(key, hashes[start : start + rows_at_once])
+            if not present.all():
+                raise MissingVectors(_lacking(int((~present).sum()), len(set(hashes))), "Run the same command again")
             yield vectors
 
     whole = 4 * wide * len(hashes) <= 256 << 20

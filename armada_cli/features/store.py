@@ -257,7 +257,7 @@ class FeatureStore(Database):
         """Vectors by input hash; repeated hashes are allowed. A damaged row is removed and counts as missing.
 
         Returns:
-            vectors float32 [n, width], NaN where missing, and found bool [n], both in the order of `hashes`. The width is
+            vectors float32 [n, width], NaN where missing, and stored bool [n], both in the order of `hashes`. The width is
             0 when the store has nothing of this teacher.
         """
         import numpy as np
@@ -287,10 +287,10 @@ class FeatureStore(Database):
                     unique[targets] = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), width)
                     present[targets] = True
             unique[~present] = np.nan
-            vectors, found = (unique, present) if len(slots) == len(hashes) else (unique[inverse], present[inverse])
+            vectors, stored = (unique, present) if len(slots) == len(hashes) else (unique[inverse], present[inverse])
         if damaged and not self.read_only:
             self.remove(key, damaged)
-        return vectors, found
+        return vectors, stored
 
     def _rows(self, connection: sqlite3.Connection, teacher: int, wanted: Mapping[bytes, int]) -> Iterator[list[tuple]]:
         """Rows (input, vector, checksum) that include all the wanted ones, in parts. When most of the file is wanted, it

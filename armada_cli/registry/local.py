@@ -92,12 +92,12 @@ def load(kind: str, path: Path, name: str, environment: Environment, content: st
     if content is not None and digest != content:
         raise _has_changed(path)
     module = _execute(path, source, digest)
-    found = getattr(module, name, None)
+    cls = getattr(module, name, None)
     classes = [key for key, item in vars(module).items() if isinstance(item, type) and item.__module__ == module.__name__]
-    if not isinstance(found, type):
+    if not isinstance(cls, type):
         near = did_you_mean(name, classes) or (f"it has {', '.join(classes)}" if classes else f"write `class {name}`")
         raise UserError(f"{_shown(path)} has no class {name!r}", near)
-    return _register(kind, path, found, module, digest)
+    return _register(kind, path, cls, module, digest)
 
 
 def _execute(path: Path, source: bytes, digest: str) -> types.ModuleType:
@@ -138,30 +138,30 @@ def _failure(path: Path, error: BaseException) -> UserError:
     return UserError(f"{place}: {type(error).__name__}{f': {what}' if what else ''}", hint)
 
 
-def _register(kind: str, path: Path, found: type, module: types.ModuleType, digest: str) -> Registered:
-    place = f"{_shown(path)}: class {found.__name__}"
+def _register(kind: str, path: Path, cls: type, module: types.ModuleType, digest: str) -> Registered:
+    place = f"{_shown(path)}: class {cls.__name__}"
     base = BASES[kind]
-    if not issubclass(found, base):
+    if not issubclass(cls, base):
         raise UserError(
-            f"{place} is not a {kind}", f"Write `class {found.__name__}({base.__name__}):`, with {base.__name__} of armada_cli"
+            f"{place} is not a {kind}", f"Write `class {cls.__name__}({base.__name__}):`, with {base.__name__} of armada_cli"
         )
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         raise UserError(f"{place} lacks {missing}", f"`armada new {kind} NAME` writes a whole one to look at")
-    options = getattr(found, "Options", NoOptions)
+    options = getattr(cls, "Options", NoOptions)
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         raise UserError(f"{place} has an Options that is not a dataclass", "Put @dataclass(frozen=True) above it")
     if taken := sorted({item.name for item in dataclasses.fields(options)} & TAKEN):
         raise UserError(f"{place} has an option {taken[0]!r}, which means something else in a recipe", "Give it another name")
-    usual = {"task": {getattr(found, "kind", "classification")}, "loss": {"manifold"}}.get(kind, set())
-    own = {key: getattr(found, key) for key in ("requires", "defaults", "suggestions") if key in vars(found)}
+    usual = {"task": {getattr(cls, "kind", "classification")}, "loss": {"manifold"}}.get(kind, set())
+    own = {key: getattr(cls, key) for key in ("requires", "defaults", "suggestions") if key in vars(cls)}
     try:
         component = LocalComponent(
-            name=_hyphened(found.__name__),
-            summary=(inspect.getdoc(found) or "").partition("\n")[0],
-            target=f"{module.__name__}:{found.__name__}",
+            name=_hyphened(cls.__name__),
+            summary=(inspect.getdoc(cls) or "").partition("\n")[0],
+            target=f"{module.__name__}:{cls.__name__}",
             options=options,
-            provides=frozenset(getattr(found, "provides", usual)),
+            provides=frozenset(getattr(cls, "provides", usual)),
             light=True,  # it has been imported already
             path=path,
             content=digest,
@@ -169,7 +169,7 @@ def _register(kind: str, path: Path, found: type, module: types.ModuleType, dige
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{place}: {one_line(error)}", "Mend the file") from error
-    return Registered(kind, component, found.__name__, f"local file {path.name}", f"sha256:{digest[:12]}")
+    return Registered(kind, component, cls.__name__, f"local file {path.name}", f"sha256:{digest[:12]}")
 
 
 def _hyphened(name: str) -> str:

@@ -44,13 +44,13 @@ class MMIMDb(MeasuredTask):
             # By content: another file's posters must not be taken for this one's.
             mark = content_fingerprint(Path(options.hdf5)).rpartition(":")[2][:16]
             posters = self.environment.runs / "posters" / f"mm-imdb-{mark}"
-            found = films.read_hdf5(Path(options.hdf5), folder, part, posters)
+            listed = films.read_hdf5(Path(options.hdf5), folder, part, posters)
         else:
-            found = films.read_split(folder, part)
+            listed = films.read_split(folder, part)
             self._note_overlap(folder)
-        self._note_unknown(found, name)
-        texts = [(self._plot(film.plots),) for film in found]
-        return Split(texts, [film.genres for film in found], [film.poster for film in found])
+        self._note_unknown(listed, name)
+        texts = [(self._plot(film.plots),) for film in listed]
+        return Split(texts, [film.genres for film in listed], [film.poster for film in listed])
 
     def _note_unknown(self, read: Sequence[films.Film], name: str) -> None:
         unknown = [film.unknown[0] for film in read if film.unknown]

@@ -31,16 +31,16 @@ def choice(text: str, family: str) -> str | None:
     """The first choice that is named, as ``answer3``. Upper case, a space, ``#`` or ``:`` before the number, brackets around
     it, and an answer that is the number alone are understood; ``answer12`` is none."""
     last = CHOICES[family]
-    found = re.search(rf"(?<![a-z]){family}\s*[:#]?\s*[(\[]?([1-{last}])(?!\d|\.\d)", text, re.IGNORECASE)
-    if found is None:
-        found = re.fullmatch(rf"\W*([1-{last}])\W*", text)
-    return f"{family}{found[1]}" if found else None
+    match = re.search(rf"(?<![a-z]){family}\s*[:#]?\s*[(\[]?([1-{last}])(?!\d|\.\d)", text, re.IGNORECASE)
+    if match is None:
+        match = re.fullmatch(rf"\W*([1-{last}])\W*", text)
+    return f"{family}{match[1]}" if match else None
 
 
 def truth(text: str) -> str | None:
     """The first ``true`` or ``false`` that is a word."""
-    found = re.search(r"\b(true|false)\b", text, re.IGNORECASE)
-    return found[1].lower() if found else None
+    match = re.search(r"\b(true|false)\b", text, re.IGNORECASE)
+    return match[1].lower() if match else None
 
 
 def number(text: str) -> float | None:
@@ -49,10 +49,10 @@ def number(text: str) -> float | None:
     text = text.replace("\u2212", "-")
     text = re.sub(r"\\d?frac\{(\d+)\}\{(\d+)\}", r" \1/\2", text)
     text = re.sub(r"(?<=\d)[,\u00a0\u202f](?=\d{3}(?!\d))", "", text)
-    found = list(_NUMBER.finditer(text))
-    if not found:
+    numbers = list(_NUMBER.finditer(text))
+    if not numbers:
         return released_number(text)
-    last = found[-1]
+    last = numbers[-1]
     if last["whole"]:
         value = float(last["whole"]) + _ratio(last["over"], last["under"])
     else:
@@ -98,9 +98,9 @@ def matches(answer: str | float | None, label: str) -> bool:
 def form(label: str) -> str:
     """A key of `CHOICES`, ``truth``, ``letter`` or ``number``; empty for a label that is nothing of these."""
     label = label.strip()
-    found = _LABEL.fullmatch(label)
-    if found and int(found[2]) <= CHOICES[found[1]]:
-        return found[1]
+    match = _LABEL.fullmatch(label)
+    if match and int(match[2]) <= CHOICES[match[1]]:
+        return match[1]
     if label in ("true", "false"):
         return "truth"
     if re.fullmatch(r"[A-E]", label):
@@ -115,13 +115,13 @@ def released_choice(text: str, family: str) -> str | None:
 
 def released_number(text: str) -> float | None:
     """LLM-Adapters' own rule: the last number once all commas are gone; ``10-3`` gives -3."""
-    found = re.findall(r"-?\d+\.?\d*", text.replace(",", ""))
-    return float(found[-1]) if found else None
+    numbers = re.findall(r"-?\d+\.?\d*", text.replace(",", ""))
+    return float(numbers[-1]) if numbers else None
 
 
 def _first(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found[0] if found else None
+    match = re.search(pattern, text)
+    return match[0] if match else None
 
 
 def _ratio(top: str, bottom: str | None) -> float:

@@ -95,8 +95,8 @@ class Diffusion(Teacher):
             if not isinstance(part, torch.nn.Module):
                 continue
             needed = sum(parameter.numel() for parameter in part.parameters())
-            found = count_parameters(folder / name) if folder else needed
-            if found < needed or any(parameter.is_meta for parameter in part.parameters()):
+            present = count_parameters(folder / name) if folder else needed
+            if present < needed or any(parameter.is_meta for parameter in part.parameters()):
                 raise UserError(
                     f"teacher {self.name} {self.options.model}: the weights of its {name} lack tensors",
                     "Copy, fetch or save them again",
@@ -149,13 +149,13 @@ class Diffusion(Teacher):
             prompt=texts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
         names = ("prompt_embeds", "pooled_prompt_embeds")
-        found: dict[str, Any] = dict(zip(names, encoded[::2], strict=False))
+        arguments: dict[str, Any] = dict(zip(names, encoded[::2], strict=False))
         for name, value in self._unconditional.items():
-            found[name] = value.expand(len(texts), *value.shape[1:])
-        found["generator"] = [noise(self.options.seed, text) for text in texts]
-        found["num_inference_steps"] = self.options.steps
-        found["guidance_scale"] = self.options.guidance
-        return found
+            arguments[name] = value.expand(len(texts), *value.shape[1:])
+        arguments["generator"] = [noise(self.options.seed, text) for text in texts]
+        arguments["num_inference_steps"] = self.options.steps
+        arguments["guidance_scale"] = self.options.guidance
+        return arguments
 
     def _count_truncated(self, texts: Sequence[str]) -> None:
         tokenizer = self.pipeline.tokenizer

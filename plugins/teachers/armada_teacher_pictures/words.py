@@ -40,7 +40,7 @@ def read_code_points(font: bytes) -> set[int]:
 
 def _read_cmap(font: bytes, base: int) -> set[int]:
     (count,) = struct.unpack_from(">H", font, base + 2)
-    found: set[int] = set()
+    points: set[int] = set()
     known = False
     for number in range(count):
         platform, encoding, offset = struct.unpack_from(">HHL", font, base + 4 + 8 * number)
@@ -52,17 +52,17 @@ def _read_cmap(font: bytes, base: int) -> set[int]:
             (groups,) = struct.unpack_from(">L", font, base + offset + 12)
             for group in range(groups):
                 first, last, _ = struct.unpack_from(">LLL", font, base + offset + 16 + 12 * group)
-                found.update(range(first, min(last, 0x10FFFF) + 1))
+                points.update(range(first, min(last, 0x10FFFF) + 1))
         elif form == 4:
             known = True
             (doubled,) = struct.unpack_from(">H", font, base + offset + 6)
             ends = struct.unpack_from(f">{doubled // 2}H", font, base + offset + 14)
             starts = struct.unpack_from(f">{doubled // 2}H", font, base + offset + 16 + doubled)
             for first, last in zip(starts, ends, strict=True):
-                found.update(range(first, last + 1) if last != 0xFFFF else range(first, last))
+                points.update(range(first, last + 1) if last != 0xFFFF else range(first, last))
     if not known:
         raise ValueError("not a font with a Unicode character map")
-    return found
+    return points
 
 
 def is_pictogram(code: int) -> bool:
@@ -98,22 +98,22 @@ class Vocabulary:
 
     def find(self, text: str) -> list[int]:
         """The code points of a text's pictograms, in the order of its words; a repeated word counts each time."""
-        found = [ord(character) for character in text if ord(character) in self.pictograms]
+        codes = [ord(character) for character in text if ord(character) in self.pictograms]
         words = _WORD.findall(text.lower().replace("’", "'"))
         place = 0
         while place < len(words):
             for length in range(min(self.longest, len(words) - place), 1, -1):
                 code = self._name(words[place : place + length])
                 if code is not None:
-                    found.append(code)
+                    codes.append(code)
                     place += length
                     break
             else:
                 code = self._word(words[place])
                 if code is not None:
-                    found.append(code)
+                    codes.append(code)
                 place += 1
-        return found
+        return codes
 
     def _name(self, words: list[str]) -> int | None:
         for last in self._forms(words[-1]):
