@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,43 @@ def test_a_plugin_imports_only_public_names_and_no_other_plugin(path: Path) -> N
             assert module in allowed or module.rpartition(".")[0] in PUBLIC - {"armada_cli"}, module
         elif top.startswith("armada_"):
             assert top == own, module
+
+
+def name_of(path: Path) -> str:
+    return ".".join(("armada_cli", *path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The package's own modules that a file imports anywhere but for type checking, itself left out."""
+    names = {name_of(item) for item in MODULES}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = []
+    seen: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                seen |= {name, node.module, f"{node.module}.__init__"} & names
+    return seen - {name_of(path)}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        ".".join(("armada_cli", *path.relative_to(PACKAGE).with_suffix("").parts)): imported_modules(path) for path in MODULES
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_no_constructor_takes_more_than_seven_arguments() -> None:
+    """Records (dataclasses) name what they are given; a class that does something is given a few things."""
+    long = []
+    for path in [*MODULES, *PLUGINS]:
+        for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                count = len(item.args.posonlyargs) + len(item.args.args) + len(item.args.kwonlyargs) - 1
+                long += [f"{path.relative_to(ROOT)}:{item.lineno} takes {count}"] * (count > 7)
+    assert long == []

@@ -7,7 +7,7 @@ import re
 import ssl
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -31,10 +31,12 @@ REPLAYED = ("Idempotent-Replayed", "Idempotency-Replayed")
 """Headers of an answer that the service had noted for the token and repeats."""
 
 
+@dataclass(eq=False)
 class Fault(Exception):
-    """A call that brought no picture; the message says why in one line, without the key.
+    """A call that brought no picture.
 
-    Args:
+    Attributes:
+        reason: why, in one line, without the key.
         again: another try may help. fatal: no text will get a picture, so why ask on. refused: for its content.
         fate: what `Ledger.settle` is told.
         wait: seconds that the service asks to wait.
@@ -45,26 +47,23 @@ class Fault(Exception):
         form: the answer is written in a way that is not known here, as the next one would be.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        again: bool = False,
-        fatal: bool = False,
-        refused: bool = False,
-        fate: str = "failed",
-        wait: float | None = None,
-        hint: str = "",
-        setting: str = "",
-        kind: str = "",
-        body: bytes | None = None,
-        form: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.kind = kind or re.sub(r"[\d,.]+", "0", reason)[:60]
-        self.body, self.form = body, form
-        self.setting = setting
-        self.again, self.fatal, self.refused, self.fate, self.wait, self.hint = again, fatal, refused, fate, wait, hint
+    reason: str
+    again: bool = field(default=False, kw_only=True)
+    fatal: bool = field(default=False, kw_only=True)
+    refused: bool = field(default=False, kw_only=True)
+    fate: str = field(default="failed", kw_only=True)
+    wait: float | None = field(default=None, kw_only=True)
+    hint: str = field(default="", kw_only=True)
+    setting: str = field(default="", kw_only=True)
+    kind: str = field(default="", kw_only=True)
+    body: bytes | None = field(default=None, kw_only=True)
+    form: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.reason)
+        self.kind = self.kind or re.sub(r"[\d,.]+", "0", self.reason)[:60]
+
+    __str__ = Exception.__str__
 
 
 @dataclass(frozen=True)
