@@ -92,10 +92,7 @@ class Peers(Method):
 
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
         other = self.peer(batch.rows)
-        loss = (
-            functional.cross_entropy(other.logits, batch.labels)
-            + 0.5 * soft_labels(output.logits.detach(), other).value
-        )
+        loss = functional.cross_entropy(other.logits, batch.labels) + 0.5 * soft_labels(output.logits.detach(), other).value
         (batch.share * loss).backward()
         return [hard_labels(batch, output), soft_labels(other.logits.detach(), output)]
 

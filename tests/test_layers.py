@@ -134,9 +134,10 @@ def imported_modules(path: Path) -> set[str]:
     seen: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
-            for name in (f"{node.module}.{alias.name}" for alias in node.names):
-                seen |= {name, node.module, f"{node.module}.__init__"} & names
-    return seen - {name_of(path)}
+            for alias in node.names:
+                possible = (f"{node.module}.{alias.name}", node.module, f"{node.module}.__init__")
+                seen |= {next((name for name in possible if name in names), "")}
+    return seen - {name_of(path), ""}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
