@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from armada_cli.contracts import Component, Environment
+from armada_cli.registry.restore import write_options
 
 SECONDS = 1800
 
@@ -24,10 +25,10 @@ asked = json.loads(sys.stdin.read())
 sys.path[:] = asked["places"]
 import numpy as np
 from armada_cli.contracts import Environment, canonical
+from armada_cli.registry.restore import read_options
 def named(module, name):
     return getattr(importlib.import_module(module), name)
-values = {name: tuple(value) if isinstance(value, list) else value for name, value in asked["values"].items()}
-options = named(*asked["options"])(**values)
+options = read_options(named(*asked["options"]), asked["values"])
 paths = {name: value if value is None else Path(value) for name, value in asked["paths"].items()}
 environment = Environment(**asked["environment"], **paths)
 teacher = named(*asked["target"])(options, environment)
@@ -60,7 +61,7 @@ def represent_elsewhere(
         "places": [place or "." for place in sys.path],
         "target": [module, name],
         "options": [kind.__module__, kind.__qualname__],
-        "values": {item.name: getattr(options, item.name) for item in dataclasses.fields(options) if item.init},
+        "values": write_options(options),
         "environment": given,
         "paths": paths,
         "pictures": isinstance(inputs[0], Path),

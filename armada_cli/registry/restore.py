@@ -44,18 +44,27 @@ def restore(
                 "Install the same version everywhere, or start the run again",
             )
     card = registered.component
-    kinds = {
-        item.name: str(item.metadata["component"])
-        for item in dataclasses.fields(card.options)
-        if item.metadata.get("component")
-    }
-    values = {
-        name: _restore_parts(kinds[name], value, environment, any_version) if name in kinds else _as_tuple(value)
-        for name, value in build["options"].items()
-    }
+    options = read_options(card.options, build["options"], environment, any_version=any_version)
     # A component that was made tiny may need less than its card says.
     card = replace(card, requires=tuple(build.get("requires", card.requires)))
-    return replace(registered, component=card), card.options(**values)
+    return replace(registered, component=card), options
+
+
+def read_options(
+    cls: type, values: Mapping[str, JSON], environment: Environment | None = None, *, any_version: bool = False
+) -> Any:
+    """An options instance from what `write_options` made of it.
+
+    Raises:
+        UserError: as `restore`, of a component that an option names.
+    """
+    kinds = {item.name: str(kind) for item in dataclasses.fields(cls) if (kind := item.metadata.get("component"))}
+    return cls(
+        **{
+            name: _restore_parts(kinds[name], value, environment, any_version) if name in kinds else _as_tuple(value)
+            for name, value in values.items()
+        }
+    )
 
 
 def _restore_parts(kind: str, value: JSON, environment: Environment | None, any_version: bool) -> Any:
