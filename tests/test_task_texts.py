@@ -13,7 +13,7 @@ from armada_student_encoders.options import EncoderOptions
 from armada_student_encoders.student import Encoder
 from armada_task_texts.options import TextsOptions
 from armada_task_texts.task import Texts
-from running import by_method, train
+from running import armada, by_method, train
 
 from armada_cli import Environment, Problem, UserError
 from armada_cli.conformance import check_task
@@ -99,3 +99,12 @@ def test_perplexity_is_of_all_tokens_and_not_of_rows() -> None:
     assert metrics.perplexity(np.array([[6.0, 3], [0.0, 1]]), [0, 0]) == pytest.approx(math.exp(1.5))
     with pytest.raises(ValueError, match="at least one token"):
         metrics.perplexity(np.array([[0.0, 0]]), [0])
+
+
+def test_a_decoder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("the tide was low\n", encoding="utf-8")
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("student: opt-1.3b\ntasks: [{name: texts, file: lines.txt}]\nmethods: [undistilled]\n", encoding="utf-8")
+    ended = armada("check", recipe, "--runs", tmp_path / "runs")
+    assert ended.status == 2
+    assert "student 'opt-1.3b' is a decoder and cannot do task 'texts' (masked)" in ended.err

@@ -104,3 +104,9 @@ def check_combinations(
                     f"student {student.choice.name!r} is an encoder and cannot do task {tasks[number].choice.name!r} ({kind})",
                     "Name a decoder; `armada list students` shows which are",
                 )
+            if kind == "masked" and "decoder" in provides and "encoder" not in provides:
+                problems.add(
+                    student.place,
+                    f"student {student.choice.name!r} is a decoder and cannot do task {tasks[number].choice.name!r} ({kind})",
+                    "Name an encoder; `armada list students` shows which are",
+                )
