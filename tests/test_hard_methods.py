@@ -87,14 +87,14 @@ def test_killed_it_goes_on_to_the_same_bytes(write: Callable[[str], Path], tmp_p
 
 
 @pytest.mark.slow
-def test_answers_of_a_finished_student_are_learned(instruct, llama, tmp_path: Path) -> None:  # noqa: F811
+def test_answers_of_a_finished_student_are_learned(instruct, llama, mirror, tmp_path: Path) -> None:  # noqa: F811
     shutil.copy(Path(__file__).with_name("hard_methods.py"), tmp_path)
     student = f"{{name: decoder, model: {llama}}}"
     path = instruct(
         student=student,
         methods=f"[{{file: hard_methods.py, class: Answered, teacher: {student}}}]",
         train="{epochs: 2, batch_size: 4, lr: 1e-3, log_every: 1, max_length: 384, precision: float32}",
-        answers="max_new_tokens: 8, sample: false",
+        tasks=f"[{{name: dolly, path: {mirror}, max_new_tokens: 8, sample: false}}]",
         teacher="null",
     )
     whole = train(path, tmp_path / "whole", ALLOW)
