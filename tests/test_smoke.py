@@ -64,7 +64,8 @@ def test_rated_sentences_are_learnt_as_numbers_and_as_two_classes_without_their_
     done = armada("run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0", *overrides)
     assert done.status == 0, done.err
     assert "2 trials (2 done)" in done.out
-    assert re.search(r"Pear +Acc", done.out)
+    assert re.search(r"^ +Pear\b", done.out, re.MULTILINE)
+    assert re.search(r"\bAcc\b", done.out)
     assert "ratings-offline source=news 12 / 4; ratings-offline labels=sign 12 / 4" in " ".join(done.out.split())
 
 
