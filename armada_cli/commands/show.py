@@ -73,6 +73,7 @@ def describe_component(registered: Registered) -> dict[str, Any]:
         **registered.origin,
         "packages": _packages(card),
         "install": card.install_command(),
+        "formula": card.formula,
         "reference": card.reference,
         "defaults": dict(card.defaults),
         "suggestions": dict(card.suggestions),
@@ -150,6 +151,7 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
         ", ".join(f"{key}: {value}" for key, value in record[name].items()) for name in ("defaults", "suggestions")
     )
     return [
+        ("formula", record["formula"]),
         ("provides", ", ".join(record["provides"])),
         ("plugin", f"{record['plugin']} of {record['distribution']} {record['version']}"),
         ("needs", packages),

@@ -134,7 +134,7 @@ class Component:
         revision: raised by the author when the same options give another output than before.
         light: the target imports nothing heavy, so that `armada check`, which loads a task to judge its rows, stays fast.
         requires_armada: the contract version it was written for.
-        reference: where it was published, for `armada show`.
+        reference: where it was published, for `armada show`; formula: for a method or a loss, its objective in one line.
 
     The options class may have these methods, all cheap; it needs none of them.
 
@@ -178,6 +178,7 @@ class Component:
     light: bool = False
     requires_armada: int = CONTRACT_VERSION
     reference: str = ""
+    formula: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+([._-][a-z0-9]+)*", self.name):

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from armada_cli.methods import armada, kd, parameter_matched, undistilled
+from armada_cli.methods import (
+    armada,
+    kd,
+    parameter_matched,
+    undistilled,
+)
 
-CARDS = [undistilled.CARD, armada.CARD, parameter_matched.CARD, kd.CARD]
+CARDS = [
+    undistilled.CARD,
+    armada.CARD,
+    parameter_matched.CARD,
+    kd.CARD,
+]

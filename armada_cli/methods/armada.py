@@ -317,4 +317,5 @@ CARD = Component(
     ALL,
     revision=2,
     reference="ARMADA, section 3, Eq. 1-5",
+    formula="L_s1(alpha, tau) + gamma L_s2(alpha, tau) + beta L_manifold(p_ts, p_s)",
 )

@@ -74,4 +74,5 @@ CARD = Component(
     "armada_cli.methods.parameter_matched:ParameterMatched",
     ParameterMatchedOptions,
     WITH_LOGITS,
+    formula="L_T(y, z_s) + gamma L_T(y, o_aux_s)",
 )

@@ -24,4 +24,5 @@ CARD = Component(
     "armada_cli.methods.undistilled:Undistilled",
     NoOptions,
     ALL | {"masked"},
+    formula="L_T(y, z_s)",
 )
