@@ -42,6 +42,7 @@ PUBLIC = {
     "armada_cli.models.hub",
     "armada_cli.models.packaged",
     "armada_cli.models.pictures",
+    "armada_cli.models.pretrained",
     "armada_cli.reading",
     "armada_cli.models.special_tokens",
     "armada_cli.targets",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,24 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armada_cli import Decoding, Environment, Problem, Student, StudentOutput, UserError, targets
+from armada_cli import Decoding, Environment, Problem, StudentOutput, UserError, targets
 from armada_cli.models import architectures, hub, vocabulary
+from armada_cli.models.pretrained import PretrainedStudent, by_row, pad_choices, set_outputs
 from armada_student_decoders import adapters
-from armada_student_decoders.decoding import continued
+from armada_student_decoders.passes import Watch, only_last, precision
 from armada_student_decoders.text import IGNORED, Reader
-from armada_student_decoders.watch import Watch
-
-PROBLEM_TYPES = {
-    "classification": "single_label_classification",
-    "regression": "regression",
-    "multilabel": "multi_label_classification",
-}
-
-LIKELIHOOD_TOKENS = 4096
-"""Padded tokens of one pass over candidates."""
+from armada_student_decoders.writing import Writer
 
 
-class Decoder(Student):
+class Decoder(PretrainedStudent):
     """OPT, LLaMA and the like, with LoRA adapters or trained as a whole.
 
     h_s is the last hidden state of the last token in classification (paper, section 5), and in generation the mean over the
@@ -43,44 +33,14 @@ class Decoder(Student):
 
     def __init__(self, options: Any, environment: Environment) -> None:
         super().__init__(options, environment)
-        if hasattr(options, "prepare"):
-            options.prepare(environment)
-        self.place = options.place()
-        self.where = {
-            "revision": options.revision or "main",
-            "local_files_only": environment.offline,
-            "trust_remote_code": False,
-        }
-        self.reader = Reader(self._load_tokenizer(), self.place)
-        self.context = self._context()
+        self.reader = Reader(self.read_tokenizer(), self.place)
+        config = self.read_config(self.place)
+        vocabulary.require_usable("student", self.place, self.reader.tokenizer, config.get_text_config())
+        self.context = min(architectures.positions(config.to_dict()) or 2**20, int(self.reader.tokenizer.model_max_length))
+        self.writer = Writer(self.place, self.reader, self.context)
         self._watches: WeakKeyDictionary[nn.Module, Watch] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------------------------------------- loading
-
-    def _load_tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(self.place, **self.where)
-        except Exception as error:  # a damaged file raises what its parser happens to stumble over
-            raise self._cannot_load("tokenizer", error) from error
-
-    def _loadable(self) -> str:
-        return hub.loadable("student", self.place, self.environment, self.options.revision)
-
-    def _read_config(self, place: str) -> Any:
-        from transformers import AutoConfig
-
-        try:
-            return AutoConfig.from_pretrained(place, **self.where)
-        except Exception as error:
-            raise self._cannot_load("configuration", error) from error
-
-    def _context(self) -> int:
-        """Tokens that the model can read at once."""
-        config = self._read_config(self.place)
-        vocabulary.require_usable("student", self.place, self.reader.tokenizer, config.get_text_config())
-        return min(architectures.positions(config.to_dict()) or 2**20, int(self.reader.tokenizer.model_max_length))
 
     def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
         if problem.kind == "masked":
@@ -111,47 +71,20 @@ class Decoder(Student):
         """The transformers model for a problem, without adapters."""
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-        config = self._read_config(place)
-        if self.options.layers is not None and place == self.place:
-            config = architectures.with_layers(f"student {self.place}", config, self.options.layers)
+        config, source = self.read_config(place), place
+        if place == self.place:
+            config, source = self.cut(config), self.loadable()
+        set_outputs(config, problem)
         generates = problem.kind == "generation"
         text = config.get_text_config()
         if text.pad_token_id is None or not generates:
             text.pad_token_id = self.reader.pad
         if problem.kind == "multiple-choice":
             config.num_labels = 1
-        elif not generates:
-            config.num_labels = problem.outputs
-            config.problem_type = PROBLEM_TYPES[problem.kind]
-            config.id2label = dict(enumerate(problem.labels))
-            config.label2id = {label: number for number, label in enumerate(problem.labels)}
         kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
-        source = self._loadable() if place == self.place else place
         more = self._quantisation() if self.options.quantise == "4bit" else {}
-        if problem.attentions:
-            more["attn_implementation"] = "eager"
-        try:
-            with hub.quiet():
-                loaded: Any = kind.from_pretrained(
-                    source,
-                    config=config,
-                    dtype=dtype,
-                    use_safetensors=True,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                    **self.where,
-                    **more,
-                )
-        except Exception as error:
-            if "Unrecognized configuration class" in str(error):
-                raise UserError(
-                    f"student {place}: transformers has no {config.model_type} for {problem.kind}",
-                    "Take another model, or a task of another kind",
-                ) from error
-            raise self._cannot_load("weights", error) from error
-        model, report = loaded
-        hub.require_weights("student", place, model, report, new_head=new_head and not generates)
-        return model
+        new = new_head and not generates
+        return self.load_model(kind, source, problem, place=place, new_head=new, config=config, dtype=dtype, **more)
 
     def _quantisation(self) -> dict[str, Any]:
         if not torch.cuda.is_available():
@@ -166,9 +99,6 @@ class Decoder(Student):
             llm_int8_skip_modules=["lm_head", "score"],
         )
         return {"quantization_config": config}
-
-    def _cannot_load(self, what: str, error: Exception) -> UserError:
-        return hub.cannot_load("student", self.place, what, error, self.environment)
 
     # ---------------------------------------------------------------------------------------------------------- text
 
@@ -198,12 +128,11 @@ class Decoder(Student):
 
     def pad(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch padded on the right."""
-        if examples and isinstance(examples[0]["input_ids"][0], list):
-            choices = len(examples[0]["input_ids"])
-            flat = [{name: value[i] for name, value in row.items()} for row in examples for i in range(choices)]
-            return {name: value.view(len(examples), choices, -1) for name, value in self.pad(flat).items()}
+        return pad_choices(examples, self._pad_rows)
+
+    def _pad_rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         fill = {"input_ids": self.reader.pad, "labels": IGNORED}
-        return {name: self.reader.padded([row[name] for row in examples], fill.get(name, 0)) for name in examples[0]}
+        return {name: self.reader.padded([row[name] for row in rows], fill.get(name, 0)) for name in rows[0]}
 
     # ------------------------------------------------------------------------------------------------------- forward
 
@@ -216,7 +145,7 @@ class Decoder(Student):
             return self._forward_generation(model, inner, watch, batch, hidden_states, attentions)
         tokens, mask = batch["input_ids"], batch["attention_mask"]
         flat = tokens.view(-1, tokens.shape[-1])
-        with self._precision(model, tokens.device):
+        with precision(model, tokens.device):
             output = model(
                 input_ids=flat,
                 attention_mask=mask.view(-1, mask.shape[-1]),
@@ -230,14 +159,8 @@ class Decoder(Student):
         at = (place * (flat != inner.config.get_text_config().pad_token_id)).argmax(-1)
         pooled = last[torch.arange(len(flat), device=flat.device), at].float()
         states = (*output.hidden_states[:-1], last) if hidden_states else (last,)
-        logits, weights = output.logits, output.attentions if attentions else None
-        if tokens.ndim == 3:
-            n, choices = tokens.shape[:2]
-            logits, pooled = logits.view(n, choices), pooled.view(n, choices, -1)
-            states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
-            if weights is not None:
-                weights = tuple(layer.view(n, choices, *layer.shape[1:]) for layer in weights)
-        return StudentOutput(logits, pooled, states, anchor=last, attentions=weights)
+        weights = output.attentions if attentions else None
+        return by_row(StudentOutput(output.logits, pooled, states, anchor=last, attentions=weights), tokens)
 
     def _forward_generation(
         self,
@@ -252,14 +175,14 @@ class Decoder(Student):
         # The vocabulary is wide: logits are computed from the first response's beginning on, as each predicts the next token.
         first = int((labels != IGNORED).any(0).int().argmax()) - 1
         kept = labels.shape[1] - max(first, 0)
-        with self._precision(model, labels.device):
+        with precision(model, labels.device):
             output = model(
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 use_cache=False,
                 output_hidden_states=hidden_states,
                 **({"output_attentions": True} if attentions else {}),
-                **self._only_last(inner, kept),
+                **only_last(inner, kept),
             )
         logits = output.logits[:, -kept:]
         loss = functional.cross_entropy(
@@ -284,85 +207,15 @@ class Decoder(Student):
             watch = self._watches[inner] = Watch(inner)
         return watch, inner
 
-    @staticmethod
-    def _only_last(inner: Any, kept: int) -> dict[str, int]:
-        """The argument that has the model compute the logits of the last so many tokens, if it knows it."""
-        return {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
-
-    @contextmanager
-    def _precision(self, model: nn.Module, device: torch.device) -> Iterator[None]:
-        """Frozen weights in bfloat16 beside adapters in float32 need autocast, also where the caller has none."""
-        if torch.is_autocast_enabled(device.type) or not adapters.frozen_in_half(model):
-            yield
-        else:
-            with torch.autocast(device.type, torch.bfloat16):
-                yield
-
     # ------------------------------------------------------------------------------------------------------- writing
 
-    @torch.no_grad()
     def generate(self, model: nn.Module, prompts: Sequence[str], decoding: Decoding, streams: Sequence[int]) -> list[str]:
-        """Answers to a batch of prompts, padded on the left, with a key-value cache.
+        """See `Writer.generate`."""
+        return self.writer.generate(model, prompts, decoding, streams)
 
-        Raises:
-            UserError: `max_new_tokens` leaves no room for a prompt.
-        """
-        if not prompts:
-            return []
-        inner = adapters.inner(model)
-        room = self.context - decoding.max_new_tokens
-        if room < 1 + len(self.reader.begin):
-            raise UserError(
-                f"student {self.place}: answers of {decoding.max_new_tokens} tokens leave no room for a prompt, the "
-                f"model reads {self.context}",
-                "Ask for a smaller max_new_tokens",
-            )
-        longest = min(room, decoding.max_prompt_tokens or room)
-        rows = [self.reader.prompt(text, longest) or [self.reader.end] for text in prompts]
-        device = next(inner.parameters()).device
-        tokens = self.reader.padded(rows, left=True).to(device)
-        mask = self.reader.padded([[1] * len(row) for row in rows], 0, left=True).to(device)
-        stops = self._stops(inner)
-        with _evaluating(model), self._precision(inner, device):
-            found = continued(inner, tokens, mask, decoding.max_new_tokens, decoding, streams, stops, self.reader.pad)
-        return [self.reader.decode(row, stops) for row in found.tolist()]
-
-    def _stops(self, inner: Any) -> list[int]:
-        """Tokens that end an answer: the tokenizer's end of text, and what the model's own settings name."""
-        own = getattr(inner.generation_config, "eos_token_id", None)
-        return sorted({self.reader.end, *([own] if isinstance(own, int) else own or [])})
-
-    @torch.no_grad()
     def likelihoods(self, model: nn.Module, rows: Sequence[tuple[str, ...]]) -> list[list[float]]:
-        """Mean log-likelihood of a token of each candidate, in nats; -inf for an empty one."""
-        pairs = [
-            (number, place, *self.reader.answered(row[0], candidate, self.context, closed=False))
-            for number, row in enumerate(rows)
-            for place, candidate in enumerate(row[1:])
-        ]
-        found = [[-float("inf")] * (len(row) - 1) for row in rows]
-        pairs = sorted((pair for pair in pairs if pair[3]), key=lambda pair: -len(pair[2]) - len(pair[3]))
-        with _evaluating(model):
-            while pairs:
-                count = max(1, LIKELIHOOD_TOKENS // (len(pairs[0][2]) + len(pairs[0][3])))
-                batch, pairs = pairs[:count], pairs[count:]
-                for (number, place, _, after), total in zip(batch, self._totals(model, batch), strict=True):
-                    found[number][place] = total / len(after)
-        return found
-
-    def _totals(self, model: nn.Module, batch: Sequence[tuple[int, int, list[int], list[int]]]) -> list[float]:
-        """Summed log-likelihood of each candidate's tokens."""
-        inner = adapters.inner(model)
-        device = next(inner.parameters()).device
-        tokens = self.reader.padded([before + after for _, _, before, after in batch]).to(device)
-        mask = self.reader.padded([[1] * (len(before) + len(after)) for _, _, before, after in batch], 0).to(device)
-        labels = self.reader.padded([[IGNORED] * len(before) + after for _, _, before, after in batch], IGNORED).to(device)
-        kept = tokens.shape[1] - min(len(before) for _, _, before, _ in batch) + 1
-        with self._precision(inner, device):
-            output = inner(input_ids=tokens, attention_mask=mask, use_cache=False, **self._only_last(inner, kept))
-        logits, wanted = output.logits[:, -kept:][:, :-1].float(), labels[:, -kept:][:, 1:]
-        losses = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none")
-        return (-losses.view(wanted.shape).double().sum(1)).tolist()
+        """See `Writer.likelihoods`."""
+        return self.writer.likelihoods(model, rows)
 
     # -------------------------------------------------------------------------------------------------------- saving
 
@@ -395,22 +248,13 @@ class Decoder(Student):
             return
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-        config = self._read_config(str(folder))
+        config = self.read_config(str(folder))
         if hasattr(config, "quantization_config"):
             del config.quantization_config  # an adapter trained over four bits is folded into the weights they came from
         kind = AutoModelForCausalLM if adapters.is_causal(folder) else AutoModelForSequenceClassification
-        source = self._loadable()
+        source, dtype = self.loadable(), config.dtype or torch.float32
         with hub.quiet():
-            try:
-                model = kind.from_pretrained(
-                    source,
-                    config=config,
-                    dtype=config.dtype or torch.float32,
-                    use_safetensors=True,
-                    **self.where,
-                )
-            except Exception as error:
-                raise self._cannot_load("weights", error) from error
+            model = self.read(kind, "weights", source, config=config, dtype=dtype, use_safetensors=True)
             merged = self._with_adapter(model, folder).merge_and_unload()
             merged.save_pretrained(output)
             self.reader.tokenizer.save_pretrained(output)
@@ -423,13 +267,3 @@ class Decoder(Student):
                 f"student folder {folder}: the adapter does not fit {self.place} ({' '.join(str(error).split())[:160]})",
                 "Train again, or name the model that it was trained on",
             ) from error
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

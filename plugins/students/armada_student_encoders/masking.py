@@ -57,14 +57,14 @@ def told(logits: Tensor, tokens: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor
     return losses.sum() / max(len(losses), 1), torch.stack([sums, chosen.sum(1).to(sums)], 1)
 
 
-def output_of(found: tuple[Tensor, Tensor], output: object, attentions: bool, hidden_states: bool) -> StudentOutput:
+def output_of(losses: tuple[Tensor, Tensor], output: object, attentions: bool, hidden_states: bool) -> StudentOutput:
     """`told` and what transformers gave, as a student's output. There is no pooler: the first token's last state is pooled."""
     states = output.hidden_states  # type: ignore[attr-defined]
     return StudentOutput(
-        found[1],
+        losses[1],
         states[-1][:, 0],
         states if hidden_states else None,
-        loss=found[0],
+        loss=losses[0],
         anchor=states[-1],
         attentions=output.attentions if attentions else None,  # type: ignore[attr-defined]
     )

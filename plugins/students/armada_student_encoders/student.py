@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from armada_cli import Environment, Problem, Student, StudentOutput, UserError, targets
+from armada_cli import Environment, Problem, StudentOutput, UserError, targets
 from armada_cli.models import architectures, hub, special_tokens, vocabulary
+from armada_cli.models.pretrained import PretrainedStudent, by_row, pad_choices, set_outputs
 from armada_student_encoders import masking
 
-PROBLEM_TYPES = {
-    "classification": "single_label_classification",
-    "regression": "regression",
-    "multilabel": "multi_label_classification",
-}
 
-
-class Encoder(Student):
+class Encoder(PretrainedStudent):
     """BERT, DeBERTa, RoBERTa, DistilBERT and the like.
 
     h'_s, the pooled output, is what the model's own head reads just before its last dropout and linear layer; where that
@@ -30,16 +26,8 @@ class Encoder(Student):
 
     def __init__(self, options: Any, environment: Environment) -> None:
         super().__init__(options, environment)
-        if hasattr(options, "prepare"):
-            options.prepare(environment)
-        self.place = options.place()
-        self.where = {
-            "revision": options.revision or "main",
-            "local_files_only": environment.offline,
-            "trust_remote_code": False,
-        }
-        self.tokenizer = self._load_tokenizer()
-        config = self._read_config(self.place)
+        self.tokenizer = self.read_tokenizer()
+        config = self.read_config(self.place)
         vocabulary.require_usable("student", self.place, self.tokenizer, config)
         self.reader = special_tokens.as_text(self.tokenizer)
         limits = (architectures.positions(config.to_dict()), self.tokenizer.model_max_length)
@@ -47,22 +35,6 @@ class Encoder(Student):
         self._seen: WeakKeyDictionary[nn.Module, PooledWatch] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------------------------------------- loading
-
-    def _load_tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(self.place, **self.where)
-        except Exception as error:  # a damaged file raises what its parser happens to stumble over
-            raise self._cannot_load("tokenizer", error) from error
-
-    def _read_config(self, place: str) -> Any:
-        from transformers import AutoConfig
-
-        try:
-            return AutoConfig.from_pretrained(place, **self.where)
-        except Exception as error:
-            raise self._cannot_load("configuration", error) from error
 
     def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
         """See `Student.build`. For masked the head is the checkpoint's own, where it has one; a pooler is then left out, and so
@@ -74,52 +46,27 @@ class Encoder(Student):
                 f"student {self.place}: its tokenizer has no mask, so it cannot be trained on masked text",
                 "Take a model that was pre-trained that way",
             )
-        place = str(weights or hub.loadable("student", self.place, self.environment, self.options.revision))
-        config = self._read_config(place)
-        if self.options.layers is not None and weights is None:
-            config = architectures.with_layers(f"student {self.place}", config, self.options.layers)
-        if problem.kind in PROBLEM_TYPES:
-            config.num_labels = problem.outputs
-            config.problem_type = PROBLEM_TYPES[problem.kind]
-            config.id2label = dict(enumerate(problem.labels))
-            config.label2id = {label: number for number, label in enumerate(problem.labels)}
+        place = str(weights or self.loadable())
+        config = self.read_config(place)
+        if weights is None:
+            config = self.cut(config)
+        set_outputs(config, problem)
         special = {"multiple-choice": AutoModelForMultipleChoice, "masked": AutoModelForMaskedLM}
         kind = special.get(problem.kind, AutoModelForSequenceClassification)
-        more = {"attn_implementation": "eager"} if problem.attentions else {}
-        try:
-            with hub.quiet():
-                model, report = kind.from_pretrained(
-                    place,
-                    config=config,
-                    dtype=torch.float32,
-                    use_safetensors=True,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                    **self.where,
-                    **more,
-                )
-        except Exception as error:
-            raise self._cannot_load("weights", error) from error
-        hub.require_weights("student", place, model, report, new_head=weights is None or new_head)
+        new = weights is None or new_head
+        model = self.load_model(kind, place, problem, place=place, new_head=new, config=config, dtype=torch.float32)
         if weights is not None and new_head:
             hub.draw_new_head(model)
         return model
-
-    def _cannot_load(self, what: str, error: Exception) -> UserError:
-        return hub.cannot_load("student", self.place, what, error, self.environment)
 
     # ---------------------------------------------------------------------------------------------------------- text
 
     def encode(self, texts: Sequence[tuple[str, ...]], problem: Problem) -> list[dict[str, Any]]:
         if problem.kind == "multiple-choice":
             flat = [(row[0], choice) for row in texts for choice in row[1:]]
-            encoded = self._tokenise(flat, problem.max_length)
-            found, start = [], 0
-            for row in texts:
-                part = encoded[start : start + len(row) - 1]
-                found.append({name: [item[name] for item in part] for name in part[0]})
-                start += len(row) - 1
-            return found
+            encoded = iter(self._tokenise(flat, problem.max_length))
+            rows = [list(itertools.islice(encoded, len(row) - 1)) for row in texts]
+            return [{name: [item[name] for item in row] for name in row[0]} for row in rows]
         return self._tokenise(texts, problem.max_length, return_special_tokens_mask=problem.kind == "masked")
 
     def _tokenise(self, texts: Sequence[tuple[str, ...]], max_length: int, **more: bool) -> list[dict[str, list[int]]]:
@@ -131,11 +78,7 @@ class Encoder(Student):
         return [{name: encoded[name][row] for name in names} for row in range(len(texts))]
 
     def pad(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        if examples and isinstance(examples[0]["input_ids"][0], list):
-            choices = len(examples[0]["input_ids"])
-            flat = [{name: value[i] for name, value in row.items()} for row in examples for i in range(choices)]
-            return {name: value.view(len(examples), choices, -1) for name, value in self._pad_rows(flat).items()}
-        return self._pad_rows(examples)
+        return pad_choices(examples, self._pad_rows)
 
     def _pad_rows(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
@@ -171,14 +114,8 @@ class Encoder(Student):
             )
         anchor = caught if states is None else states[-1]
         weights = output.attentions if attentions else None
-        if batch["input_ids"].ndim == 3:
-            n, choices = batch["input_ids"].shape[:2]
-            pooled = pooled.view(n, choices, -1)
-            if states is not None:
-                states = tuple(state.view(n, choices, *state.shape[1:]) for state in states)
-            if weights is not None:
-                weights = tuple(layer.view(n, choices, *layer.shape[1:]) for layer in weights)
-        return StudentOutput(output.logits, pooled, states, anchor=anchor, attentions=weights)
+        answers = StudentOutput(output.logits, pooled, states, anchor=anchor, attentions=weights)
+        return by_row(answers, batch["input_ids"])
 
     def _forward_masked(
         self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool, attentions: bool
