@@ -31,9 +31,12 @@ from armada_cli.methods.armada import ArmadaOptions
 from armada_cli.registry import catalog
 from armada_cli.settings import Train
 from armada_cli.training.batching import epoch_batches, steps_per_epoch
-from armada_cli.training.loop import Host, Loop, Scoring, learning_rate
+from armada_cli.training.evaluation import Scoring
+from armada_cli.training.host import Host
+from armada_cli.training.loop import Loop
 from armada_cli.training.model import Encoded, RowModel, encode
 from armada_cli.training.projection import OrthogonalMap
+from armada_cli.training.schedule import learning_rate
 from armada_cli.training.seeds import stream
 
 ROWS, BATCH = 960, 32

@@ -11,8 +11,8 @@ import torch
 from armada_cli.settings import Train
 from armada_cli.training import checkpoint
 from armada_cli.training.batching import POOL, epoch_batches, evaluation_batches, steps_per_epoch
-from armada_cli.training.loop import learning_rate
 from armada_cli.training.projection import OrthogonalMap, StiefelOptimizer
+from armada_cli.training.schedule import learning_rate
 from armada_cli.training.seeds import drawn_from, stream
 
 

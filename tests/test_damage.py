@@ -19,7 +19,7 @@ from armada_cli.digests import DamagedDigests, differences, read_digests, write_
 from armada_cli.execution.outputs import keep_outputs, read_outputs, write_outputs
 from armada_cli.runs import Runs
 from armada_cli.training import checkpoint
-from armada_cli.training.loop import read_log
+from armada_cli.training.log import read_log
 from armada_cli.training.optimizer import adamw
 
 QUICK = "{epochs: 1, batch_size: 32, lr: 1e-3, log_every: 2, max_length: 32}"

@@ -24,7 +24,7 @@ PACKAGE = Path(armada_cli.__file__).parent
 MADE_OF = {"methods", "losses", "training", "features", "evaluation", "models", "corpora", "builtins.py", "ensemble.py"}
 """What is no host: components, and what they are made of."""
 
-LOOP = [PACKAGE / "training" / name for name in ("loop.py", "scales.py", "checkpoint.py", "pull.py")]
+LOOP = [PACKAGE / "training" / name for name in ("loop.py", "evaluation.py", "scales.py", "checkpoint.py", "pull.py")]
 """The parts of the training that every method goes through."""
 
 HOST = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in MADE_OF] + LOOP

@@ -18,10 +18,13 @@ from armada_cli.errors import Interrupted
 from armada_cli.execution.assemble import make_accelerator
 from armada_cli.methods.undistilled import Undistilled
 from armada_cli.settings import Train
-from armada_cli.training.loop import Host, Loop, Scoring, learning_rate
+from armada_cli.training.evaluation import Scoring
+from armada_cli.training.host import Host
+from armada_cli.training.loop import Loop
 from armada_cli.training.model import Encoded, RowModel
 from armada_cli.training.optimizer import adamw
 from armada_cli.training.precision import held_in
+from armada_cli.training.schedule import learning_rate
 from armada_cli.training.seeds import stream
 
 ROWS, WIDTH = 24, 4
@@ -174,10 +177,11 @@ def test_what_is_trained_in_bf16_is_scored_in_the_precision_of_its_weights(
     assert isinstance(made.student, Toy)
     assert made.student.types == 2 * [*3 * [torch.bfloat16], torch.float32]
     assert held_in(made.model) == "float32"
-    assert made.validation is not None
+    validation = made.evaluation.scoring.validation
+    assert validation is not None
     with torch.no_grad():
-        alone = made.model.eval()(torch.stack([row["x"] for row in made.validation.rows]))[0]
-    torch.testing.assert_close(made.outputs(made.validation)[0], alone, rtol=0, atol=0)
+        alone = made.model.eval()(torch.stack([row["x"] for row in validation.rows]))[0]
+    torch.testing.assert_close(made.evaluation.outputs(validation)[0], alone, rtol=0, atol=0)
 
 
 def test_a_student_that_answers_every_row_alike_is_told_of_the_epoch_that_counts() -> None:

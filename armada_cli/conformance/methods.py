@@ -31,9 +31,12 @@ from armada_cli.errors import Interrupted
 from armada_cli.execution.outputs import parse
 from armada_cli.registry.choosing import as_choice
 from armada_cli.settings import Train
-from armada_cli.training.loop import Host, Loop, Scoring, learning_rate
+from armada_cli.training.evaluation import Scoring
+from armada_cli.training.host import Host
+from armada_cli.training.loop import Loop
 from armada_cli.training.model import RowModel
 from armada_cli.training.objective import task_loss
+from armada_cli.training.schedule import learning_rate
 from armada_cli.training.seeds import stream
 
 TRAIN = Train(epochs=10, batch_size=8, lr=2e-2, weight_decay=0.0, warmup=0.0, max_length=8, precision="float32")

@@ -36,10 +36,14 @@ from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, RESULT, SPEC,
 from armada_cli.targets import NONE, Scale, scale_of, write_rest
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
-from armada_cli.training.loop import Host, Loop, Outcome, Scoring, learning_rate, read_log, scored
+from armada_cli.training.evaluation import Outcome, Scoring, scored
+from armada_cli.training.host import Host
+from armada_cli.training.log import read_log
+from armada_cli.training.loop import Loop
 from armada_cli.training.model import RowModel, encode
 from armada_cli.training.precision import held_in
 from armada_cli.training.processes import gather_rows, processes
+from armada_cli.training.schedule import learning_rate
 from armada_cli.training.seeds import drawn_from, stream
 
 Progress = Callable[[str, int, int, str], None]

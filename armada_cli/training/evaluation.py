@@ -1,0 +1,193 @@
+"""How good a student is after an epoch of its training, and which epoch's weights it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from armada_cli.contracts import Batch, Method, Task
+from armada_cli.direction import lower_is_better
+from armada_cli.evaluation import metrics
+from armada_cli.targets import NONE, Scale
+from armada_cli.training import checkpoint
+from armada_cli.training.batching import evaluation_batches
+from armada_cli.training.host import Host
+from armada_cli.training.model import Encoded, RowModel
+from armada_cli.training.projection import OrthogonalMap
+
+
+@dataclass
+class Scoring:
+    """What the student is scored on.
+
+    Attributes:
+        task: scores the outputs.
+        validation: the encoded split; without one nothing is scored.
+        scale: of a regression's targets: what the student learns is standardised, what is scored is in the user's unit.
+    """
+
+    task: Task
+    validation: Encoded | None = None
+    scale: Scale = NONE
+
+
+@dataclass
+class Outcome:
+    """What a training gives, all of it a function of the trial's id. `sameness` tells of a student that answers every row
+    alike."""
+
+    epochs: list[dict[str, Any]]
+    selected: int
+    scores: dict[str, float]
+    auxiliary: dict[str, float] | None
+    sameness: str | None
+    orthogonality: float | None
+
+
+@dataclass
+class Modules:
+    """The modules that a method brings: trained with the student's optimizer, with its own, and those of inference, which
+    act inside the student when it answers."""
+
+    heads: nn.ModuleDict
+    own: Mapping[str, nn.Module]
+    inference: nn.ModuleDict
+
+    @classmethod
+    def of(cls, method: Method) -> Modules:
+        return cls(
+            nn.ModuleDict(_safe_names(method.student_modules())),
+            method.own_modules(),
+            nn.ModuleDict(_safe_names(method.inference_modules())),
+        )
+
+
+class Evaluation:
+    """Scores of one student, epoch by epoch.
+
+    Args:
+        learner: the student with its module.
+        method: the objective; modules: what it brings.
+        scoring: what the student is scored on.
+        select: ``last`` or ``best``, see `Train`.
+        host: device, processes and who is told.
+
+    Attributes:
+        epochs: a record for each epoch that was looked at.
+        best: the trained tensors of the best epoch so far, by name; empty unless `select` is ``best``.
+    """
+
+    def __init__(self, learner: RowModel, method: Method, modules: Modules, scoring: Scoring, select: str, host: Host) -> None:
+        self.learner, self.method, self.modules, self.scoring = learner, method, modules, scoring
+        self.select, self.host = select, host
+        self.epochs: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def outputs(self, split: Encoded, auxiliary: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The student's outputs on a split [rows, c], and its auxiliary outputs if asked for and there are any.
+
+        In the precision of its weights, as whoever loads the export has it, whatever the precision of training: bf16's three
+        digits would decide between choices that are nearly as good as each other.
+        """
+        self.learner.module.eval()
+        self.modules.inference.eval()
+        processes = self.host.accelerator.num_processes
+        batches = evaluation_batches(split.lengths)
+        logits: list[Tensor | None] = [None] * len(split.rows)
+        extra: list[Tensor | None] = [None] * len(split.rows)
+        for number, rows in enumerate(batches):
+            if number % processes != self.host.accelerator.process_index:
+                continue
+            inputs = self.learner.inputs(rows, split)
+            if self.modules.inference:
+                self._announce(rows, inputs, split)
+            output = self.learner.student.forward(self.learner.module, inputs)
+            aux = self.method.auxiliary(output) if auxiliary else None
+            for i, row in enumerate(rows):
+                logits[row] = output.logits[i].float().cpu()
+                extra[row] = aux[i].float().cpu() if aux is not None else None
+            self.host.progress("evaluation", number + 1, len(batches), "")
+        self.learner.module.train()
+        self.modules.inference.train()
+        gathered = [self.scoring.scale.restore(self._gathered(column)) for column in (logits, extra)]
+        return gathered[0], gathered[1] if len(gathered[1]) else None
+
+    def _announce(self, rows: list[int], inputs: dict[str, Tensor], split: Encoded) -> None:
+        """Tell the method which rows its inference modules are about to see."""
+        index = torch.tensor(rows)
+        labels = split.labels[index].to(self.host.accelerator.device)
+        mask = inputs.get("attention_mask")
+        self.method.before_forward(Batch(index, labels, None, -1, mask=mask, inputs=inputs, split="validation"))
+
+    def _gathered(self, column: list[Tensor | None]) -> Tensor:
+        """One tensor [rows, c] from what each process has of it."""
+        known = [value for value in column if value is not None]
+        if self.host.accelerator.num_processes == 1:
+            return torch.stack(known) if known else torch.empty(0)
+        from accelerate.utils import gather_object
+
+        pairs = gather_object([[row, value.tolist()] for row, value in enumerate(column) if value is not None])
+        return torch.tensor([value for _, value in sorted(pairs)])
+
+    def evaluate(self, epoch: int) -> None:
+        """Score the student on the validation split, note it, and keep the weights if they are the best so far."""
+        task, validation = self.scoring.task, self.scoring.validation
+        scores: dict[str, float] = {}
+        record: dict[str, Any] = {"epoch": epoch, "scores": scores}
+        if validation is not None:
+            outputs, auxiliary = self.outputs(validation, auxiliary=True)
+            scores.update(scored(task, outputs, validation.raw_labels))
+            if same := metrics.sameness(outputs.numpy(), validation.raw_labels, task.labels()):
+                record["sameness"] = same
+            if auxiliary is not None:
+                record["auxiliary"] = scored(task, auxiliary, validation.raw_labels)
+        maps = [module for item in self.modules.own.values() for module in item.modules() if isinstance(module, OrthogonalMap)]
+        if maps:
+            record["orthogonality"] = max(item.defect() for item in maps)
+        self.epochs.append(record)
+        if self.select == "best" and scores and self._best_epoch() is record:
+            self.best = {name: value.detach().clone() for name, value in self._answering().items()}
+
+    def choose(self) -> Outcome:
+        """Choose the epoch that counts; for ``best`` the student gets that epoch's weights back."""
+        chosen = self.epochs[-1]
+        if self.select == "best" and self.scoring.validation is not None:
+            chosen = self._best_epoch()
+            own = self._answering()
+            with torch.no_grad():
+                for name, value in self.best.items():
+                    own[name].copy_(value)
+        defects = [record["orthogonality"] for record in self.epochs if "orthogonality" in record]
+        return Outcome(
+            self.epochs,
+            chosen["epoch"],
+            chosen["scores"],
+            chosen.get("auxiliary"),
+            chosen.get("sameness"),
+            max(defects) if defects else None,
+        )
+
+    def _answering(self) -> dict[str, Tensor]:
+        """The trained tensors that the student's answers come from, by name."""
+        modules = {f"inference/{name}": value for name, value in checkpoint.module_state(self.modules.inference).items()}
+        return checkpoint.module_state(self.learner.module) | modules
+
+    def _best_epoch(self) -> dict[str, Any]:
+        """The record of the epoch with the best main score so far, the first of equals."""
+        metric = self.scoring.task.metric
+        sign = -1 if lower_is_better(metric) else 1
+        return max(self.epochs, key=lambda item: sign * item["scores"][metric])
+
+
+def scored(task: Task, outputs: Tensor, labels: Sequence[Any]) -> dict[str, float]:
+    """The task's scores as plain floats."""
+    return {name: float(value) for name, value in task.score(outputs.numpy(), labels).items()}
+
+
+def _safe_names(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    return {name.replace(".", "_"): module for name, module in modules.items()}
