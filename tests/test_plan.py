@@ -128,6 +128,24 @@ def test_another_text_teacher_makes_another_trial(recipe: Write, tiny_student: P
         assert (other.depends != first.depends) == ("alpha" not in options)
 
 
+def test_a_text_teacher_is_trained_by_settings_of_its_own(recipe: Write, tiny_student: Path) -> None:
+    def plan(train: str) -> tuple[Trial, Trial]:
+        teacher = f"{{name: encoder, model: {tiny_student}, train: {train}}}"
+        path = recipe("own", methods=f"[{{name: kd, teacher: {teacher}}}]", train="{epochs: 2, lr: 1e-4}", teacher="null")
+        environment = Environment(runs=path.parent / "runs")
+        student, teacher_trial = reversed(
+            make_plan(load_recipe(str(path), catalog.current(), environment), environment).everything
+        )
+        return student, teacher_trial
+
+    student, teacher = plan("{epochs: 5, lr: 3e-5}")
+    assert (student.train["epochs"], student.train["lr"]) == (2, 1e-4)
+    assert (teacher.train["epochs"], teacher.train["lr"]) == (5, 3e-5)
+    other_student, other_teacher = plan("{epochs: 6, lr: 3e-5}")
+    assert other_teacher.id != teacher.id
+    assert other_student.id != student.id
+
+
 def test_other_weights_of_a_text_teacher_in_the_same_place_make_another_trial(
     recipe: Write, tiny_student: Path, tmp_path: Path
 ) -> None:

@@ -176,8 +176,9 @@ def test_a_wrong_value_is_one_line_with_its_place_and_a_way_out(problems_of, tex
         ),
         ("[]", "r.yaml:1:10: student is an empty list: '[]'. Name at least one student"),
         ("[reader, reader]", "r.yaml:1:19: the same student as at r.yaml:1:11: 'reader'. Remove one of them"),
-        ("{name: oven, train: {lr: 1}}", "r.yaml:1:23: unknown option of student 'oven': 'train'. Known are heat, fan, salt, herb, size, racks, notes, timer, sauce, cookbook, name, as"),
-        ("{name: reader, speed: 1}", "r.yaml:1:25: unknown option of student 'reader': 'speed'. Known are name, as"),
+        ("{name: oven, limit: {train: 1}}", "r.yaml:1:23: unknown option of student 'oven': 'limit'. Known are heat, fan, salt, herb, size, racks, notes, timer, sauce, cookbook, name, as, train"),
+        ("{name: oven, train: {lr: fast}}", "r.yaml:1:35: student.train.lr must be a number: 'fast'. The default is 2e-5"),
+        ("{name: reader, speed: 1}", "r.yaml:1:25: unknown option of student 'reader': 'speed'. Known are name, as, train"),
     ],
 )  # fmt: skip
 def test_a_wrong_component_is_one_line(problems_of, entry, line):

@@ -39,7 +39,7 @@ class Choice:
         registered: the component and the plugin that brings it.
         options: an instance of the component's options dataclass.
         title: how the report names it: the recipe's ``as``, or the name with the options that differ from their defaults.
-        train: training settings given beside it (``train:`` inside a task or a method).
+        train: training settings given beside it (``train:`` inside a student, a task or a method).
         place: ``file:line:column`` of its name.
         limit: for a task, ``limit:`` given beside it; None when silent.
         features: for a method that needs a teacher, ``features:`` beside it: how it is shown the teacher's vectors

@@ -329,11 +329,11 @@ def _ensemble_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str,
 
 def resolve_train(recipe: Recipe, student: Choice, task: Choice, method: Choice, environment: Environment) -> dict[str, Any]:
     """Defaults, then what the student's, the task's and the method's cards would like, then what the recipe says: for all,
-    for the task, for the method."""
+    for the task, for the student (or text teacher), for the method."""
     values = dataclasses.asdict(Train())
     for choice in (student, task, method):
         values.update(choice.registered.component.defaults)
-    for given in (recipe.train, task.train, method.train):
+    for given in (recipe.train, task.train, student.train, method.train):
         values.update(given)
     if values["precision"] == "auto":
         values["precision"] = "bf16" if multiplies_bf16(environment) else "float32"

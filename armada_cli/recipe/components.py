@@ -30,7 +30,7 @@ MAX_CHOICES = 2_000
 """A grid of more points than this is a slip of the pen, not an experiment."""
 
 RESERVED = {
-    "student": ("name", "as"),
+    "student": ("name", "as", "train"),
     "teacher": ("name", "as"),
     "task": ("name", "as", "train", "limit"),
     "method": ("name", "as", "train", "features"),
