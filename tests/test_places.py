@@ -83,7 +83,7 @@ def test_every_option_that_may_be_a_folder_is_known_as_one() -> None:
         if "local folder" in item.metadata.get("help", "") or "local one" in item.metadata.get("help", "")
     }
     assert described <= marked
-    assert {name for _, name in marked} == {"model", "encoder", "vocoder", "lora"}
+    assert {name for _, name in marked} == {"model", "encoder", "vocoder", "lora", "tokenizer"}
     assert len(marked) >= 17
     assert ("teacher image-api", "model") not in marked
 

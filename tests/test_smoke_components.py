@@ -18,7 +18,7 @@ SIZES = {"ratings-offline": (39, 9)}
 """Rows of the two splits, where they are not 16 and 8: whole documents are held out, so more sentences are needed."""
 RANGES = {"stsb": (0, 5), "ratings-offline": (-3, 3)}
 """Smallest and largest target of a regression."""
-STUDENTS = ["bert-base", "bert-6l", "deberta-v2-xxlarge", "minilm-offline", "mpnet-offline"]
+STUDENTS = ["bert-base", "bert-6l", "deberta-v2-xxlarge", "minilm-offline", "mpnet-offline", "visualbert"]
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,7 @@ def smoke_student(catalog: Catalog, name: str, folder: Path, **options: object) 
         ("deberta-v2-xxlarge", {}, "DebertaV2ForSequenceClassification"),
         ("minilm-offline", {}, "BertForSequenceClassification"),
         ("mpnet-offline", {}, "MPNetForSequenceClassification"),
+        ("visualbert", {}, "VisualBertForVisualReasoning"),
         ("encoder", {"model": "FacebookAI/roberta-base"}, "RobertaForSequenceClassification"),
         ("encoder", {"model": "distilbert/distilbert-base-uncased"}, "DistilBertForSequenceClassification"),
         ("encoder", {"model": "google/electra-base-discriminator"}, "ElectraForSequenceClassification"),

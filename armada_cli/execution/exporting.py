@@ -48,6 +48,9 @@ class Candidate:
         return [self.id[:8], self.student, self.method, str(self.seed), ", ".join(self.scores)]
 
 
+WITHOUT_AUTO_CLASS = ("VisualBert",)
+"""Families whose models transformers finds by the name of their class alone."""
+
 COLUMNS = ("trial", "student", "method", "seed", "scores")
 
 
@@ -195,6 +198,9 @@ def _loading(folder: Path) -> list[str]:
         "ForMultipleChoice": "MultipleChoice",
         "ForMaskedLM": "MaskedLM",
     }
+    if architecture.startswith(WITHOUT_AUTO_CLASS):
+        imports = f"from transformers import AutoTokenizer, {architecture}"
+        return [imports, _call(f"{architecture}.from_pretrained({place})", place)]
     kind = next((kind for end, kind in kinds.items() if architecture.endswith(end)), "SequenceClassification")
     imports = f"from transformers import AutoModelFor{kind}, AutoTokenizer"
     return [imports, _call(f"AutoModelFor{kind}.from_pretrained({place}, trust_remote_code=False)", place)]

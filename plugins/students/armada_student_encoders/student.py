@@ -39,25 +39,29 @@ class Encoder(PretrainedStudent):
     def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
         """See `Student.build`. For masked the head is the checkpoint's own, where it has one; a pooler is then left out, and so
         it is new in a model that begins from what was saved."""
-        from transformers import AutoModelForMaskedLM, AutoModelForMultipleChoice, AutoModelForSequenceClassification
-
         if problem.kind == "masked" and self.tokenizer.mask_token_id is None:
             raise UserError(
                 f"student {self.place}: its tokenizer has no mask, so it cannot be trained on masked text",
                 "Take a model that was pre-trained that way",
             )
+        kind = self.choose_class(problem)
         place = str(weights or self.loadable())
         config = self.read_config(place)
         if weights is None:
             config = self.cut(config)
         set_outputs(config, problem)
-        special = {"multiple-choice": AutoModelForMultipleChoice, "masked": AutoModelForMaskedLM}
-        kind = special.get(problem.kind, AutoModelForSequenceClassification)
         new = weights is None or new_head
         model = self.load_model(kind, place, problem, place=place, new_head=new, config=config, dtype=torch.float32)
         if weights is not None and new_head:
             hub.draw_new_head(model)
         return model
+
+    def choose_class(self, problem: Problem) -> Any:
+        """The class of transformers whose `from_pretrained` makes a model for the problem."""
+        from transformers import AutoModelForMaskedLM, AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+        special = {"multiple-choice": AutoModelForMultipleChoice, "masked": AutoModelForMaskedLM}
+        return special.get(problem.kind, AutoModelForSequenceClassification)
 
     # ---------------------------------------------------------------------------------------------------------- text
 
@@ -184,3 +188,34 @@ def _output_layer(model: nn.Module) -> nn.Linear:
     """O_s: the last linear layer in the model's order, which in every transformers classification model is the head's."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     return layers[-1]
+
+
+class VisualBert(Encoder):
+    """VisualBERT on text alone, see `armada_student_encoders.visualbert`. What reads pictures gets no gradient from texts, so
+    it is not trained."""
+
+    def read_tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        place = self.options.tokenizer
+        try:
+            return AutoTokenizer.from_pretrained(str(hub.local_folder(place) or place), **(self.where | {"revision": "main"}))
+        except Exception as error:
+            raise hub.cannot_load("student", place, "tokenizer", error, self.environment) from error
+
+    def choose_class(self, problem: Problem) -> Any:
+        if problem.kind == "masked":
+            raise UserError(
+                f"student {self.place}: VisualBERT is fine-tuned on text here, not pre-trained on masked text",
+                "Take another encoder for the kind masked",
+            )
+        from transformers import VisualBertForMultipleChoice, VisualBertForVisualReasoning
+
+        return VisualBertForMultipleChoice if problem.kind == "multiple-choice" else VisualBertForVisualReasoning
+
+    def build(self, problem: Problem, weights: Path | None = None, *, new_head: bool = False) -> nn.Module:
+        model: Any = super().build(problem, weights, new_head=new_head)
+        for name, parameter in model.visual_bert.embeddings.named_parameters():
+            if name.startswith("visual_"):
+                parameter.requires_grad_(False)
+        return model
