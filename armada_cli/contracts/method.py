@@ -167,8 +167,9 @@ class Setup:
         finished: (role, epoch=None) -> the exported student of the trial that this one depends on under that role, frozen and
             in `eval` mode; with an epoch, from 1, the one that was kept after it (`Needs.epochs`). Made once for each pair.
         fresh: (choice, stream, start=None) -> a new student for this task, to be trained by the method (which hands its module
-            out in `own_modules`): its head is drawn from the random stream of that name. `start` is the role of a finished
-            trial whose weights it begins from; where that trial's task has other labels or is a regression, its head is new.
+            out in `own_modules`): its head is drawn from the random stream of that name. The choice None is the trial's own
+            student. `start` is the role of a finished trial whose weights it begins from; where that trial's task has other
+            labels or is a regression, its head is new.
         cached: (role, what) -> float32 on the CPU, mapped from a file: what the finished student of a role gives for every
             training row, in `eval` mode and in the precision of its weights. Computed once for all methods and seeds.
             ``logits`` [rows, c] (for regression standardised as the labels are), ``pooled`` [rows, d], or states of layers

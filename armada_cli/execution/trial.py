@@ -268,8 +268,8 @@ class _Trial:
         with torch.no_grad():
             hidden = learner.student.forward(learner.module, learner.inputs([0])).pooled.shape[-1]
 
-        def fresh(choice: Choice, name: str, start: str | None = None) -> RowModel:
-            peer = make(choice.registered, choice.options, self.environment)
+        def fresh(choice: Choice | None, name: str, start: str | None = None) -> RowModel:
+            peer = learner.student if choice is None else make(choice.registered, choice.options, self.environment)
             with drawn_from(self.spec["seed"], name):
                 model = peer.build(problem) if start is None else self.dependencies.begin(start, peer, problem)
             rows = functools.partial(encode, peer, problem, training)

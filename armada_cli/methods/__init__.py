@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from armada_cli.methods import (
     armada,
+    dml,
     kd,
     parameter_matched,
     undistilled,
@@ -14,4 +15,5 @@ CARDS = [
     armada.CARD,
     parameter_matched.CARD,
     kd.CARD,
+    dml.CARD,
 ]

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from armada_cli.errors import UserError, one_line
 from armada_cli.launch import Launch
@@ -117,6 +117,21 @@ def _answers(launch: Launch) -> bool:
     except OSError:
         return False
     return True
+
+
+def average_gradients(module: nn.Module) -> None:
+    """The mean over processes of the gradients that a module's parameters hold; the same ones in each process."""
+    if processes() == 1:
+        return
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= processes()
+
+
+def this_process() -> int:
+    """The number of this process among those that train together, from 0."""
+    return distributed.get_rank() if processes() > 1 else 0
 
 
 def gather_rows(rows: Tensor) -> Tensor:
