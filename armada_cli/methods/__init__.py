@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from armada_cli.methods import (
     armada,
+    continuation_kd,
     dml,
     kd,
     parameter_matched,
+    pkd,
+    takd,
     undistilled,
 )
 
@@ -16,4 +19,7 @@ CARDS = [
     parameter_matched.CARD,
     kd.CARD,
     dml.CARD,
+    continuation_kd.CARD,
+    pkd.CARD,
+    takd.CARD,
 ]

@@ -1,10 +1,15 @@
-"""Options that every method with a text teacher has: who it is, and how its own trial is seeded."""
+"""Options that methods with a text teacher share: who it is, how its own trial is seeded, and how its logits are learned."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from armada_cli.contracts import Choice, Needs, Planned, option
+from armada_cli.contracts import Choice, Model, Needs, Planned, Setup, StudentOutput, option
+from armada_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REDUCTIONS = ("batchmean", "mean")
 """How a divergence of two distributions is averaged: per example, or divided by the number of classes too."""
@@ -21,3 +26,61 @@ class TextTeacherOptions:
 
     def dependencies(self, trial: Planned) -> dict[str, Needs]:
         return {"teacher": Needs(self.teacher, seed=self.teacher_seed)}
+
+
+@dataclass(frozen=True)
+class SoftLabelOptions(TextTeacherOptions):
+    """For methods that are `kd` and something more: its weight, temperature and reduction, with its defaults."""
+
+    alpha: float = option(0.5, "Weight of the teacher's soft labels against the labels", minimum=0, maximum=1)
+    temperature: float = option(4.0, "Softens both distributions; the term is scaled by its square", above=0)
+    reduction: str = option(
+        "batchmean",
+        "batchmean: the divergence per example; mean: divided by the number of classes too",
+        choices=REDUCTIONS,
+    )
+
+
+def count_layers(setup: Setup, role: str, choice: Choice) -> int:
+    """Layers of a finished student, the embeddings not counted: what its options say, else it runs on one row."""
+    size = choice.options.size() if hasattr(choice.options, "size") else {}
+    return int(size.get("layers") or len(states_of_one_row(setup.finished(role), f"teacher {choice.name!r}")) - 1)
+
+
+def states_of_one_row(model: Model, what: str) -> tuple[Tensor, ...]:
+    """The hidden states of a model on the first training row: as many as it has layers, and the embeddings.
+
+    Raises:
+        UserError: it gives none.
+    """
+    import torch
+
+    training = model.module.training
+    model.module.eval()  # a pass without dropout takes nothing from its random stream
+    with torch.no_grad():
+        states = model([0], hidden_states=True).hidden_states
+    model.module.train(training)
+    if not states:
+        raise UserError(f"{what} shows no hidden states, which this method compares", "Take another model, or the method kd")
+    return states
+
+
+def first_tokens(output: StudentOutput, layers: list[int]) -> Tensor:
+    """States of the first token behind the given layers (0 is the embeddings), [n, k, d]; for multiple choice
+    [n, choices, k, d]."""
+    import torch
+
+    assert output.hidden_states is not None
+    return torch.stack([output.hidden_states[layer][..., 0, :].float() for layer in layers], -2)
+
+
+def mean_tokens(output: StudentOutput, mask: Tensor | None, layers: list[int]) -> Tensor:
+    """Means over the tokens of the given layers' states, padding left out: [n, k, d]; for multiple choice
+    [n, choices, k, d]."""
+    import torch
+
+    assert output.hidden_states is not None
+    states = [output.hidden_states[layer].float() for layer in layers]
+    weights = torch.ones(states[0].shape[:-1], device=states[0].device) if mask is None else mask.to(states[0])
+    count = weights.sum(-1, keepdim=True).clamp(min=1)
+    return torch.stack([(state * weights[..., None]).sum(-2) / count for state in states], -2)

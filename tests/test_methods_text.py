@@ -1,0 +1,380 @@
+"""Methods with a finished text teacher: their losses against formulas written out here, and tiny runs of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from running import armada, by_method, results, train
+from test_hard_methods import kill, students
+
+from armada_cli import Batch, Choice, Planned, Problem, Setup, StudentOutput, Term, UserError, choose
+from armada_cli.methods import continuation_kd, pkd, takd
+from armada_cli.methods.kd import KD
+from armada_cli.settings import Train
+from armada_cli.training.seeds import stream
+
+ROWS = 12
+F_TEACHER, F_STUDENT = [[math.log(3), 0.0]], [[0.0, 0.0]]
+"""Logits whose divergence is known by hand: .130812 at temperature 1."""
+
+
+class Fake:
+    """A student of given hidden states, in the place of a model."""
+
+    def __init__(self, states: list[torch.Tensor]) -> None:
+        self.states, self.module = states, torch.nn.Identity()
+
+    def __call__(self, rows: Any, **asked: Any) -> StudentOutput:
+        return StudentOutput(torch.zeros(1, 2), torch.zeros(1, 2), tuple(state[:1] for state in self.states))
+
+
+def setup(cached: dict[str, torch.Tensor], kind: str = "classification", **changed: Any) -> Setup:
+    """A trial's surroundings in which the finished trial of each role gives `cached`, by ``role what``."""
+    outputs = {"classification": 2, "regression": 1, "multilabel": 3, "multiple-choice": 2}[kind]
+    labels = {"regression": torch.zeros(ROWS), "multilabel": torch.zeros(ROWS, 3)}.get(kind, torch.zeros(ROWS).long())
+    values: dict[str, Any] = {
+        "problem": Problem(kind, outputs, tuple("abc"[:outputs])),
+        "hidden": 4,
+        "feature_width": None,
+        "features": None,
+        "labels": labels,
+        "seed": 0,
+        "train": Train(epochs=3, batch_size=4),
+        "losses": lambda choice: choice,
+        "stream": lambda name: stream(0, name),
+        "steps": 9,
+        "learning_rate": lambda step: 1e-3,
+        "cached": lambda role, what: cached[f"{role} {what}"],
+    }
+    return Setup(**values | changed)
+
+
+def batch(labels: torch.Tensor, step: int = 0, mask: torch.Tensor | None = None) -> Batch:
+    return Batch(torch.arange(len(labels)), labels, None, step, mask=mask)
+
+
+def values(terms: list[Term]) -> dict[str, float]:
+    return {term.name: float(term.value.detach()) for term in terms}
+
+
+def weights(terms: list[Term]) -> dict[str, float]:
+    return {term.name: term.weight for term in terms}
+
+
+def sized(layers: int | None, name: str = "encoder") -> Any:
+    """A choice of a student whose options say how many layers it has."""
+    size = {} if layers is None else {"layers": layers}
+    return SimpleNamespace(name=name, options=SimpleNamespace(size=lambda: size))
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def divergence(z_t: torch.Tensor, z_s: torch.Tensor, temperature: float) -> float:
+    """T^2 KL per example, in numpy."""
+    p, q = (softmax(z.detach().double().numpy() / temperature) for z in (z_t, z_s))
+    return float(temperature**2 * (p * np.log(p / q)).sum(-1).mean())
+
+
+# ---------------------------------------------------------------------------------------------------- continuation-kd
+
+
+def test_the_teachers_scale_and_the_labels_weight_follow_the_papers_thirty_epochs() -> None:
+    scales = [continuation_kd.teacher_scale(epoch, 30, 10) for epoch in range(1, 31)]
+    expected = [0.1] * 2 + [0.1 * tenth for tenth in range(2, 10) for _ in range(3)] + [1.0] * 4
+    assert scales == pytest.approx(expected)
+    psi = [continuation_kd.label_weight(epoch, 30, "glue") for epoch in range(1, 31)]
+    assert psi == pytest.approx([epoch / 40 for epoch in range(1, 21)] + [1.0] * 10)
+    cv = [continuation_kd.label_weight(epoch, 200, "cv") for epoch in (1, 150, 200)]
+    assert cv == pytest.approx([1 / 150, 1, 1])
+    assert [continuation_kd.label_weight(epoch, 3, "step") for epoch in (1, 2, 3)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 10, 11, 29])
+def test_any_number_of_epochs_grows_the_teacher_to_its_size_and_ends_on_labels(epochs: int) -> None:
+    scales = [continuation_kd.teacher_scale(epoch, epochs, 10) for epoch in range(1, epochs + 1)]
+    assert scales == sorted(scales)
+    assert scales[-1] == 1
+    assert 0 < scales[0] <= 1
+    psi = [continuation_kd.label_weight(epoch, epochs, "glue") for epoch in range(1, epochs + 1)]
+    assert psi == sorted(psi)
+    assert psi[0] < 1
+    assert psi[-1] == (1 if epochs > 1 else 0.75)
+
+
+def test_the_bounded_distance_is_the_papers() -> None:
+    z_t, z_s = torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2, requires_grad=True)
+    assert continuation_kd.bounded_distance(z_t, z_s, 0.5, 1.0).item() == pytest.approx(0.5)
+    inside = continuation_kd.bounded_distance(z_t, z_s, 0.5, 1.0, distance="mean")
+    inside.backward()
+    assert inside.item() == 0
+    assert torch.equal(z_s.grad, torch.zeros(1, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("distance", ["sum", "mean"])
+@pytest.mark.parametrize("hinge", ["example", "batch"])
+def test_the_bounded_distance_reduces_as_it_says(distance: str, hinge: str) -> None:
+    z_t, z_s, phi, m = random(8, 3), random(8, 3, seed=1), 0.3, 2.5
+    total, kept = 0.0, []
+    for row in range(8):
+        squares = [(float(z_s[row, c]) - phi * float(z_t[row, c])) ** 2 for c in range(3)]
+        kept.append(sum(squares) / (3 if distance == "mean" else 1) - m * phi)
+    total = sum(max(0.0, value) for value in kept) / 8 if hinge == "example" else max(0.0, sum(kept) / 8)
+    assert continuation_kd.bounded_distance(z_t, z_s, phi, m, distance, hinge).item() == pytest.approx(total)
+
+
+def test_continuation_kd_takes_its_weights_from_the_epoch() -> None:
+    z_t = random(ROWS, 2).float()
+    made = setup({"teacher logits": z_t}, train=Train(epochs=3))
+    method = continuation_kd.ContinuationKD(continuation_kd.ContinuationKDOptions(teacher=sized(2), margin=0.0), made)
+    output = StudentOutput(z_t[:4].clone(), torch.zeros(4, 4))
+    found = [weights(method.terms(batch(made.labels[:4], step), output)) for step in (0, 2, 3, 6)]
+    assert [item["task"] for item in found] == [0.25, 0.25, 0.5, 1]
+    assert [item["teacher's logits"] for item in found] == [0.75, 0.75, 0.5, 0]
+    last = values(method.terms(batch(made.labels[:4], 3), output))
+    assert last["teacher's logits"] == 0, "phi is 1 from the second of three epochs on, where the student is the teacher"
+
+
+# --------------------------------------------------------------------------------------------------------------- pkd
+
+
+def test_layers_are_matched_as_in_the_paper() -> None:
+    assert pkd.match_layers(12, 6, "skip") == [2, 4, 6, 8, 10]
+    assert pkd.match_layers(12, 6, "last") == [7, 8, 9, 10, 11]
+    assert pkd.match_layers(24, 6, "skip") == [4, 8, 12, 16, 20]
+    assert pkd.match_layers(12, 3, "last") == [10, 11]
+    assert pkd.match_layers(7, 4, "skip") == [1, 3, 5]
+    for teacher, student, words in [(3, 4, "named"), (4, 1, "single layer")]:
+        with pytest.raises(UserError, match="pkd"):
+            pkd.match_layers(teacher, student, words)
+
+
+def test_the_layers_distance_is_one_between_crossed_unit_vectors_of_width_two() -> None:
+    h_s, h_t = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
+    assert pkd.layers_distance(h_t, h_s).item() == pytest.approx(1.0)
+    assert pkd.layers_distance(7 * h_t, h_s).item() == pytest.approx(1.0), "length does not count"
+    assert pkd.layers_distance(7 * h_t, h_s, normalize=False).item() == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_layers_distance_is_a_mean_over_all_numbers(normalize: bool) -> None:
+    h_t, h_s = random(5, 3, 4), random(5, 3, 4, seed=1)
+    total = 0.0
+    for row in range(5):
+        for layer in range(3):
+            t, s = h_t[row, layer].numpy(), h_s[row, layer].numpy()
+            if normalize:
+                t, s = t / np.sqrt((t**2).sum()), s / np.sqrt((s**2).sum())
+            total += float(((t - s) ** 2).sum())
+    assert pkd.layers_distance(h_t, h_s, normalize).item() == pytest.approx(total / (5 * 3 * 4), rel=1e-5)
+    assert pkd.layers_distance(h_t, h_t, normalize).item() == 0
+
+
+def patient(kind: str = "classification", own: int = 4, wide: int = 4, **options: Any) -> tuple[pkd.PKD, StudentOutput, Setup]:
+    """A student of four layers and a teacher of eight; both read rows of three tokens, the choices' rows of two choices."""
+    lead = (ROWS, 2) if kind == "multiple-choice" else (ROWS,)
+    states = [random(*lead, 3, own, seed=layer).float().requires_grad_() for layer in range(5)]
+    outputs = {"regression": 1, "multilabel": 3}.get(kind, 2)
+    cached = {
+        "teacher logits": random(ROWS, outputs, seed=20).float(),
+        "teacher first:2,4,6": random(*lead, 3, wide, seed=21).float(),
+        "teacher first:1,1,8": random(*lead, 3, wide, seed=22).float(),
+    }
+    made = setup(cached, kind, student=Fake(states))
+    method = pkd.PKD(pkd.PKDOptions(teacher=sized(8), **options), made)
+    logits = random(ROWS, outputs, seed=23).float().requires_grad_()
+    return method, StudentOutput(logits, torch.zeros(ROWS, own), tuple(states)), made
+
+
+def test_pkd_compares_first_tokens_of_the_matched_layers_and_adds_kd() -> None:
+    method, output, made = patient(beta=7.0, alpha=0.25, temperature=3.0)
+    terms = method.terms(batch(made.labels), output)
+    assert weights(terms) == {"task": 0.75, "soft labels": 0.25, "layers": 7.0}
+    h_t = made.cached("teacher", "first:2,4,6")
+    assert output.hidden_states is not None
+    h_s = torch.stack([output.hidden_states[layer][:, 0] for layer in (1, 2, 3)], 1)
+    found = values(terms)
+    assert found["layers"] == pytest.approx(pkd.layers_distance(h_t, h_s).item())
+    assert found["soft labels"] == pytest.approx(divergence(method.teacher_logits, output.logits, 3.0), rel=1e-4)
+    sum(term.weight * term.value for term in terms).backward()  # type: ignore[union-attr]
+    moved = [state.grad is not None for state in output.hidden_states]
+    assert moved == [False, True, True, True, False]
+    assert float(output.hidden_states[1].grad[:, 1:].abs().max()) == 0  # type: ignore[index]
+    assert not method.teacher_states.requires_grad
+
+
+def test_pkd_scales_the_choices_of_a_row_together() -> None:
+    method, output, made = patient("multiple-choice")
+    found = values(method.terms(batch(made.labels), output))["layers"]
+    assert output.hidden_states is not None
+    h_t = made.cached("teacher", "first:2,4,6").double().numpy()  # [rows, choices, layers, width]
+    total = 0.0
+    for row in range(ROWS):
+        for number, layer in enumerate((1, 2, 3)):
+            own = output.hidden_states[layer].detach().double().numpy()[row, :, 0]
+            t, s = np.concatenate(list(h_t[row, :, number])), np.concatenate(list(own))
+            total += float(((t / np.linalg.norm(t) - s / np.linalg.norm(s)) ** 2).sum())
+    assert found == pytest.approx(total / (ROWS * 3 * 8), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["regression", "multilabel"])
+def test_pkd_knows_every_kind_that_has_logits(kind: str) -> None:
+    method, output, made = patient(kind)
+    labels = made.labels
+    found = values(method.terms(batch(labels), output))
+    if kind == "regression":
+        assert found["soft labels"] == pytest.approx((method.teacher_logits - output.logits).square().mean().item())
+    assert all(math.isfinite(value) for value in found.values())
+    same = StudentOutput(method.teacher_logits.clone(), output.pooled, output.hidden_states)
+    assert values(method.terms(batch(labels), same))["soft labels"] == pytest.approx(0, abs=1e-6)
+
+
+def test_pkd_learns_a_projection_where_widths_differ_and_says_so_where_it_may_not() -> None:
+    method, output, made = patient(wide=6)
+    assert method.projection is not None
+    assert list(method.student_modules()) == ["projection"]
+    assert method.projection.weight.shape == (6, 4)
+    sum(term.weight * term.value for term in method.terms(batch(made.labels), output)).backward()  # type: ignore[union-attr]
+    assert float(method.projection.weight.grad.abs().max()) > 0  # type: ignore[union-attr]
+    assert torch.equal(method.projection.weight, patient(wide=6)[0].projection.weight)  # type: ignore[union-attr]
+    assert patient()[0].student_modules() == {}
+    assert list(patient(projection="linear")[0].student_modules()) == ["projection"]
+    with pytest.raises(UserError, match="width 4 with a teacher's of width 6"):
+        patient(wide=6, projection="none")
+
+
+def test_pkd_takes_the_layers_that_are_named_and_no_others() -> None:
+    assert patient(layers=(1, 1, 8))[0].teacher_layers == [1, 1, 8]
+    for layers in ((1, 2), (1, 2, 9)):
+        with pytest.raises(UserError, match="a teacher that has 8"):
+            patient(layers=layers)
+    assert list(pkd.PKDOptions(teacher=sized(8), layers=(0, 1)).problems(None))  # type: ignore[arg-type]
+
+
+# -------------------------------------------------------------------------------------------------------------- takd
+
+
+def test_an_assistant_that_is_the_teacher_makes_takd_kd() -> None:
+    z = random(ROWS, 2).float()
+    made = setup({"teacher logits": z, "assistant logits": z})
+    options = takd.TAKDOptions(teacher=sized(2), alpha=0.3, temperature=2.0, reduction="mean")
+    output = StudentOutput(random(ROWS, 2, seed=1).float(), torch.zeros(ROWS, 4))
+    one, other = takd.TAKD(options, made), KD(options, made)
+    seen = batch(made.labels)
+    assert values(one.terms(seen, output)) == values(other.terms(seen, output))
+    assert weights(one.terms(seen, output)) == weights(other.terms(seen, output))
+
+
+def test_fixture_f_through_takd() -> None:
+    made = setup({"assistant logits": torch.tensor(F_TEACHER)}, labels=torch.zeros(1).long())
+    output = StudentOutput(torch.tensor(F_STUDENT), torch.zeros(1, 4))
+    for temperature, reduction, expected in [
+        (1.0, "batchmean", 0.130812),
+        (1.0, "mean", 0.065406),
+        (2.0, "batchmean", 0.145363),
+    ]:
+        method = takd.TAKD(takd.TAKDOptions(teacher=sized(2), temperature=temperature, reduction=reduction), made)
+        assert values(method.terms(batch(made.labels), output))["soft labels"] == pytest.approx(expected, abs=1e-6)
+
+
+def planned(student: Choice) -> Planned:
+    return Planned(student, choose("task", "cola"), None, 5, "classification")
+
+
+def test_the_assistant_lies_midway_and_learns_from_the_teacher() -> None:
+    teacher, student = choose("student", "bert-base"), choose("student", "bert-6l")
+    options = takd.TAKDOptions(teacher=teacher, alpha=0.3, assistant_temperature=2.0, teacher_seed=4)
+    (needs,) = options.dependencies(planned(student)).values()
+    assert needs.student.options.layers == 9
+    assert (needs.student.name, needs.seed) == ("bert-base", 4)
+    assert isinstance(needs.method, Choice)
+    learned = needs.method.options
+    assert (needs.method.name, learned.teacher, learned.alpha, learned.temperature) == ("kd", teacher, 0.3, 2.0)
+    other = choose("student", "minilm-offline")
+    (needs,) = takd.TAKDOptions(teacher=teacher, assistant=other).dependencies(planned(student)).values()
+    assert needs.student is other
+
+
+def test_an_assistant_must_be_named_where_layers_are_not_known() -> None:
+    teacher = choose("student", "encoder", model="somebody/unknown-model")
+    with pytest.raises(UserError, match="their layers are not known"):
+        takd.TAKDOptions(teacher=teacher).dependencies(planned(choose("student", "bert-6l")))
+
+
+# --------------------------------------------------------------------------------------------------------- tiny runs
+
+TRAIN = "{epochs: 3, batch_size: 8, lr: 1e-3, log_every: 1, max_length: 32, precision: float32}"
+METHODS = {
+    "continuation-kd": ("", 2),
+    "pkd": ("", 2),
+    "takd": ("", 3),
+}
+"""Method -> its options, and the trials that its recipe plans."""
+
+
+@pytest.fixture
+def write(recipe: Callable[..., Path], tiny_student: Path) -> Callable[[str], Path]:
+    """The recipe of a method; teacher and student are the same tiny model."""
+
+    def write(method: str, **lines: str) -> Path:
+        teacher = f"{{name: encoder, model: {tiny_student}}}"
+        methods = f"[{{name: {method}, teacher: {teacher}{METHODS[method][0]}}}]"
+        return recipe(**{"methods": methods, "train": TRAIN, "limit": "{train: 40, validation: 16}", "teacher": "null"} | lines)
+
+    return write
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains(write: Callable[..., Path], tmp_path: Path, method: str) -> None:
+    path, runs = write(method), tmp_path / "runs"
+    done = train(path, runs)
+    assert done.status == 0, done.err
+    assert len(results(runs)) == METHODS[method][1]
+    own = next(item for item in by_method(runs).values() if item["spec"]["build"]["method"]["name"] == method)
+    assert own["terms"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_says_where_it_is_not_defined(write: Callable[..., Path], tmp_path: Path, method: str) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("the tide was low .\n" * 8, encoding="utf-8")
+    done = armada("check", write(method, tasks=f"[{{name: texts, file: {lines}}}]"), "--runs", tmp_path / "runs")
+    assert done.status == 2
+    assert f"method '{method}' cannot train task 'texts' (masked)" in " ".join(done.err.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_it_goes_on_to_the_same_bytes(write: Callable[..., Path], tmp_path: Path, method: str) -> None:
+    path = write(method)
+    assert train(path, tmp_path / "whole").status == 0
+    steps = 15 * METHODS[method][1]
+    for moment in (3, steps // 2, steps - 8):
+        runs = tmp_path / f"killed-{moment}"
+        kill(path, runs, moment)
+        assert train(path, runs).status == 0
+        assert results(runs) == results(tmp_path / "whole")
+        assert students(runs) == students(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recipe_with_it_runs_as_smoke(tmp_path: Path, method: str) -> None:
+    methods = f"methods=[{{name: {method}, teacher: mpnet-offline}}]"
+    done = armada(
+        "run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0", "--set", methods, "--set", "teacher=null"
+    )
+    assert done.status == 0, done.err
