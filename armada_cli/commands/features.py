@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -103,9 +104,13 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
     if not plan.feature_jobs:
         click.echo("No method of this recipe needs a teacher.")
     judge(plan, environment, [trial for trial in plan.everything if trial.features is not None], fetch=True)
+    made: dict[str, Any] = {}
     for job in plan.feature_jobs.values():
         inputs = job.split(environment).teacher_inputs
-        prepared, report = represent(job.teacher.registered, job.teacher.options, environment, inputs, job.features)
+        fitted = None if job.fitted is None else made[job.fitted.key]
+        teacher, options = job.teacher.registered, job.teacher.options
+        prepared, report = represent(teacher, options, environment, inputs, job.features, fitted=fitted)
+        made[job.key] = prepared
         new = report.new if report else 0
         rate = f" in {report.seconds:.1f} s ({new / report.seconds:.1f}/s)" if report and new else ""
         kept = (
@@ -114,7 +119,7 @@ def build(recipe: str, overrides: tuple[str, ...], device: str, environment: Env
             else ""
         )
         print_line(
-            f"{job.teacher.title} on {job.task.title}: {len(set(inputs))} texts, {new} new{rate}; "
+            f"{job.teacher.title} on {job.title}: {len(set(inputs))} texts, {new} new{rate}; "
             f"h_t [{prepared.rows}, {prepared.width}]{kept}, {prepared.path}"
         )
         if note := prepared.note(job.teacher.registered):

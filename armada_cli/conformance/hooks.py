@@ -66,7 +66,7 @@ def _same(first: Any, second: Any) -> bool:
 def make_batch(learner: RowModel, features: Tensor | None, rows: range, evaluated: bool = False) -> Batch:
     """The first rows of a toy as a batch, of a training or of an evaluation."""
     index, inputs = torch.tensor(list(rows)), learner.inputs(rows)
-    h_t = None if features is None or evaluated else features[index]
+    h_t = None if features is None else features[index]
     step, split = (-1, "validation") if evaluated else (0, "train")
     mask = inputs.get("attention_mask")
     return Batch(index, learner.encoded.labels[index], h_t, step, mask=mask, inputs=inputs, split=split)
@@ -82,13 +82,14 @@ def check_before_forward(subject: MethodSubject) -> str:
         if not method.inference_modules():
             continue
         try:
-            method.before_forward(make_batch(trained.learner, trained.features, range(ROWS), evaluated=True))
+            shown = trained.features if subject.features_at_inference else None
+            method.before_forward(make_batch(trained.learner, shown, range(ROWS), evaluated=True))
         except Broken:
             raise
         except Exception as error:
             raise Broken(
-                f"In an evaluation on {kind} its before_forward() raises {one_line(error)}; there the batch has no features, "
-                "its step is -1 and its split 'validation'"
+                f"In an evaluation on {kind} its before_forward() raises {one_line(error)}; there the batch's step is -1 and "
+                "its split 'validation', and it has features only where the options say features_at_inference"
             ) from None
     return "It leaves the batch as it is"
 

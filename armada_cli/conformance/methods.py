@@ -27,9 +27,10 @@ from armada_cli.conformance.problems import (
 )
 from armada_cli.conformance.subject import Subject, shared_questions
 from armada_cli.contracts import TASK_KINDS, Method, Needs, Setup, Student, Term
+from armada_cli.contracts.choice import asks
 from armada_cli.errors import Interrupted
 from armada_cli.execution.outputs import parse
-from armada_cli.registry.choosing import as_choice
+from armada_cli.registry.choosing import as_choice, choose
 from armada_cli.settings import Train
 from armada_cli.training.evaluation import Scoring
 from armada_cli.training.host import Host
@@ -92,8 +93,17 @@ class MethodSubject(Subject):
 
     @property
     def needs_teacher(self) -> bool:
-        said = getattr(self.options, "needs_teacher", False)
-        return bool(said() if callable(said) else said)
+        return asks(self.options, "needs_teacher")
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether its own trial reads a teacher's vectors."""
+        return self.needs_teacher and asks(self.options, "reads_features", True)
+
+    @property
+    def features_at_inference(self) -> bool:
+        """Whether its student reads them when it answers, too."""
+        return self.reads_features and asks(self.options, "features_at_inference")
 
     def setup(self, learner: RowModel, features: Tensor | None, seed: int = 0) -> Setup:
         """What a method is built from beside a toy student; every other model it may ask for is a toy too."""
@@ -131,7 +141,7 @@ class MethodSubject(Subject):
 
     def make(self, options: Any = None, **changes: Any) -> Any:
         kind = self.kinds[0]
-        features = draw_features(draw_rows(kind).labels) if self.needs_teacher else None
+        features = draw_features(draw_rows(kind).labels) if self.reads_features else None
         return self.made(self.setup(toy_model(kind, stream(0, "student head")), features))
 
     def made(self, setup: Setup) -> Method:
@@ -158,7 +168,7 @@ class MethodSubject(Subject):
         from accelerate import Accelerator
 
         rows = draw_rows(kind)
-        if features is None and self.needs_teacher:
+        if features is None and self.reads_features:
             features = draw_features(rows.labels)
         losses: list[float] = []
         if folder is not None:
@@ -287,6 +297,15 @@ def check_teacher(subject: MethodSubject) -> str:
     """`needs_teacher` says the truth."""
     kind = subject.kinds[0]
     rows = draw_rows(kind)
+    if subject.needs_teacher and not subject.reads_features:
+        needs = ask_for_needs(subject.options, plan_toy(kind, True))
+        others = [choose("method", item.method) if isinstance(item.method, str) else item.method for item in needs.values()]
+        require(
+            any(other.needs_teacher for other in others),
+            "It says needs_teacher = True and reads_features = False, and no trial that it depends on reads a teacher's "
+            "vectors; say needs_teacher = False",
+        )
+        return "It has a teacher for the trials that it depends on"
     if subject.needs_teacher:
         other = subject.train(kind, features=draw_features(rows.labels, seed=1) * 2)
         require(

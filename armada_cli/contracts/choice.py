@@ -31,6 +31,12 @@ class Registered:
         return {"distribution": self.distribution, "version": self.version, "plugin": self.plugin}
 
 
+def asks(options: Any, name: str, default: bool = False) -> bool:
+    """What a method's options say of it: a class attribute once for all, or a method by their values."""
+    said = getattr(options, name, default)
+    return bool(said() if callable(said) else said)
+
+
 @dataclass(frozen=True)
 class Choice:
     """One component as a recipe chose it, one point of a grid.
@@ -61,9 +67,18 @@ class Choice:
 
     @property
     def needs_teacher(self) -> bool:
-        """For a method: whether it reads a teacher's vectors. Its options say so, once for all or by their values."""
-        said = getattr(self.options, "needs_teacher", False)
-        return bool(said() if callable(said) else said)
+        """For a method: whether it, or a trial that it builds on, reads a teacher's vectors."""
+        return asks(self.options, "needs_teacher")
+
+    @property
+    def reads_features(self) -> bool:
+        """For a method: whether its own trial reads a teacher's vectors."""
+        return self.needs_teacher and asks(self.options, "reads_features", True)
+
+    @property
+    def features_at_inference(self) -> bool:
+        """For a method: whether its student reads the teacher's vectors when it answers, too."""
+        return self.reads_features and asks(self.options, "features_at_inference")
 
     def identity(self, environment: Environment, *, training: bool = False) -> dict[str, JSON]:
         """Everything about this choice that can change an output, computed from the files as they are now, with the plugin that

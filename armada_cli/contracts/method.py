@@ -112,8 +112,8 @@ class Batch:
         rows: numbers of the examples in the (limited) split, [n].
         labels: long [n] (classification, multiple choice), float [n] (regression: less the mean of the training rows' targets,
             over their standard deviation) or float [n, c] (multi-label); zeros for generation, whose loss the student computes.
-        features: h_t, float [n, 128]; None for a method that needs no teacher, and in an evaluation: a teacher is asked about
-            the training split alone.
+        features: h_t, float [n, 128]; None for a method that needs no teacher, and in an evaluation unless the method's options
+            say ``features_at_inference``.
         step: number of the optimizer step, from 0; -1 in an evaluation.
         share: part of the optimizer step that this (micro-)batch is; 1 without accumulation.
         mask: the student's attention mask [n, tokens], where it has one.
@@ -205,8 +205,15 @@ class Method(ABC):
 
     The loop owns the student, its optimizer, batches and checkpoints. A method may add modules that are trained with the
     student (`student_modules`), and modules that it optimises itself (`own_modules`, `optimizers`): all are checkpointed.
-    The options class says what a method needs before anything is imported: ``needs_teacher: ClassVar[bool]``, and
-    ``dependencies(trial) -> dict[role, Needs]`` for trials that must be finished first.
+    The options class says what a method needs before anything is imported, by class attributes or by methods without arguments
+    that give a bool:
+
+    - ``needs_teacher``: it reads a teacher's vectors.
+    - ``reads_features = False``, beside it: not its own trial does, but one that it depends on.
+    - ``features_at_inference``, beside it: its `inference_modules` read them too. The teacher is then asked about the
+      validation rows as well; their vectors are reduced and standardised with the training rows' statistics.
+
+    ``dependencies(trial) -> dict[role, Needs]`` names trials that must be finished first.
     """
 
     hidden_states: bool = False
@@ -249,8 +256,8 @@ class Method(ABC):
     def inference_modules(self) -> dict[str, nn.Module]:
         """Modules that the student needs for its answers, beside its own weights; they are trained as `student_modules` or
         `own_modules`. They are written into the student's folder (``inference.safetensors``, keys ``name/parameter``), and the
-        result says that such a student needs armada to be loaded. In evaluations they are in `eval` mode, and `before_forward`
-        is called."""
+        result says that such a student needs armada to be loaded, and the teacher where they read its vectors. In evaluations
+        they are in `eval` mode, and `before_forward` is called."""
         return {}
 
     def prepare(self) -> None:
@@ -261,7 +268,7 @@ class Method(ABC):
         ``setup.student.module``, and need to know which rows it is about to read.
 
         In an evaluation it is called for methods with `inference_modules` alone, with the numbers of the rows in the validation
-        split, and without features."""
+        split; with features where the options say ``features_at_inference``."""
 
     def own_outputs(self) -> dict[str, Tensor]:
         """What the method's own models answer on the training split, by role, each [rows, c]. Scored for the report as the fit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,25 +65,39 @@ class Parts:
         return split
 
     def read_features(self, rows: int) -> Tensor | None:
-        """h_t [rows, 128] after the control that the recipe asks for; an ensemble's members stand side by side."""
+        """h_t [rows, 128] of the training split after the control that the recipe asks for; an ensemble's members stand side by
+        side."""
         if self.spec["features"] is None:
             return None
-        from armada_cli.features import controls
+        return self._shown(self._join(self.spec["features"], rows, "training"), "teacher")
 
+    def read_seen(self, rows: int) -> Tensor | None:
+        """h_t [rows, 128] of the validation split, as `read_features`, for a student that reads them when it answers. Under the
+        control shuffled a row has another validation row's; noise has the moments of the training rows'."""
+        if self.spec.get("seen") is None:
+            return None
+        own = self._join(self.spec["seen"], rows, "validation")
+        return self._shown(own, "teacher of validation", self._join(self.spec["features"]))
+
+    def _join(self, keys: Sequence[str], rows: int | None = None, split: str = "") -> np.ndarray:
         folder = Runs(self.environment.runs).features
         parts = []
-        for key in self.spec["features"]:
+        for key in keys:
             part = load_prepared(folder / f"{key}.safetensors")
-            if len(part) != rows:
+            if rows is not None and len(part) != rows:
                 raise UserError(
-                    f"the features in {key}.safetensors have {len(part)} rows, the training split has {rows}",
+                    f"the features in {key}.safetensors have {len(part)} rows, the {split} split has {rows}",
                     "Remove the file; it is made again",
                 )
             parts.append(part)
-        features = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _shown(self, features: np.ndarray, name: str, like: np.ndarray | None = None) -> Tensor:
+        from armada_cli.features import controls
+
         control = self.spec["control"]
-        features = controls.take_away(features, control, stream(self.spec["seed"], f"{control} teacher"))
-        return torch.from_numpy(features.copy())
+        shown = controls.take_away(features, control, stream(self.spec["seed"], f"{control} {name}"), like)
+        return torch.from_numpy(shown.copy())
 
     def make_loss(self, choice: Any) -> Loss:
         """A loss, by its choice, its name, or a mapping with its options."""

@@ -160,32 +160,37 @@ class Conduct:
         specs = []
         for trial in todo:
             spec = trial.spec()
-            jobs = () if trial.features is None else trial.features.members or (trial.features,)
-            for job in jobs:
+            for job in trial.jobs:
                 if job.key not in made:
-                    made[job.key] = self._represent(job)
+                    made[job.key] = self._represent(job, None if job.fitted is None else made[job.fitted.key])
                     note = made[job.key].note(job.teacher.registered)
                     if note and self.leads and note not in notes.values():
                         print_line(f"armada: {note}", error=True)
                     notes[job.key] = note
             if trial.features is not None:
-                spec["features"] = [made[job.key].key for job in jobs]
-                spec["notes"] = [note for job in jobs if (note := notes[job.key])]
+                spec["features"] = [made[job.key].key for job in trial.features.each]
+                spec["notes"] = list(dict.fromkeys(note for job in trial.jobs if (note := notes[job.key])))
                 if trial.features.apart:
-                    spec["parts"] = [made[job.key].width for job in jobs]
+                    spec["parts"] = [made[job.key].width for job in trial.features.each]
+            if trial.seen is not None:
+                spec["seen"] = [made[job.key].key for job in trial.seen.each]
             specs.append(spec)
         return specs
 
-    def _represent(self, job: FeatureJob) -> Prepared:
-        """h_t of one job, made or found; of the rows and the teacher that were planned."""
+    def _represent(self, job: FeatureJob, fitted: Prepared | None) -> Prepared:
+        """h_t of one job, made or found; of the rows and the teacher that were planned.
+
+        Args:
+            fitted: for validation rows, the training rows' features.
+        """
         from armada_cli.features.prepare import prepared_key, represent
 
         split = job.split(self.environment)
         # Before a teacher is asked: it may cost money, and no trial could use its answers.
         require_unchanged_choice("task", job.task, self.plan.identity(job.task, self.environment), self.environment)
         teacher, inputs = job.teacher, split.teacher_inputs
-        prepared, _ = represent(teacher.registered, teacher.options, self.environment, inputs, job.features)
-        if prepared.key != prepared_key(job.identity_key, inputs, job.features):
+        prepared, _ = represent(teacher.registered, teacher.options, self.environment, inputs, job.features, fitted=fitted)
+        if prepared.key != prepared_key(job.identity_key, inputs, job.features, fitted.key if fitted else None):
             raise UserError(f"the files of teacher {teacher.title} changed while the recipe ran", "Run the recipe again")
         return prepared
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from armada_cli.contracts import Environment
+from armada_cli.execution.forecast import count_unseen
 from armada_cli.execution.judgement import Verdict, judge
-from armada_cli.features.prepare import count_missing
 from armada_cli.plan.trials import Plan, Trial
 from armada_cli.recipe.model import Choice
 from armada_cli.runs import EVALUATED
@@ -66,9 +66,9 @@ def training_rows(trial: Trial, verdict: Verdict) -> int | None:
     return verdict.rows.get(trial.id, _published_rows(trial.task, trial.limit))
 
 
-def _published_rows(task: Choice, limit: Mapping[str, int]) -> int | None:
-    """Training rows as a task says them of itself, within the limit; None where it says nothing and there is no limit."""
-    sizes = [size for size in (_says(task).get("train"), limit.get("train")) if size is not None]
+def _published_rows(task: Choice, limit: Mapping[str, int], split: str = "train") -> int | None:
+    """Rows of a split as a task says them of itself, within the limit; None where it says nothing and there is no limit."""
+    sizes = [size for size in (_says(task).get(split), limit.get(split)) if size is not None]
     return min(sizes, default=None)
 
 
@@ -109,11 +109,9 @@ def _teacher_calls(plan: Plan, environment: Environment, verdict: Verdict) -> di
     None where neither the data nor their size is known."""
     teachers: dict[str, dict[str, int | None]] = {}
     for job in plan.feature_jobs.values():
-        hashes = verdict.hashes.get(job.key)
-        if hashes is None:
-            texts = _published_rows(job.task, job.limit)
-        else:
-            texts = count_missing(job.teacher.registered, job.teacher.options, environment, hashes, job.features)
+        texts = count_unseen(job, environment, verdict.hashes)
+        if texts is None:
+            texts = _published_rows(job.task, job.limit, job.rows)
         entry = teachers.setdefault(job.teacher.title, {"texts": 0})
         entry["texts"] = None if texts is None or entry["texts"] is None else entry["texts"] + texts
     return teachers

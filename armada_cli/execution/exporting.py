@@ -13,7 +13,9 @@ from typing import Any
 from armada_cli import targets
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
+from armada_cli.escaping import escape_line
 from armada_cli.files import expand, make_readable, read_json, remove, telling_disk_errors
+from armada_cli.models.weights import read_metadata
 from armada_cli.registry.registered import did_you_mean
 from armada_cli.registry.restore import restore
 from armada_cli.reporting.folder import read_run
@@ -172,7 +174,9 @@ def loading(folder: Path) -> list[str]:
 def _needing(folder: Path) -> list[str]:
     if not (folder / INFERENCE).exists():
         return []
-    return [f"# not yet the whole student: it answers as it was scored with the modules in {INFERENCE} alone, within armada"]
+    teacher = read_metadata(folder / INFERENCE).get("teacher")
+    vectors = f" and vectors of the teacher {escape_line(teacher)}" if teacher else ""
+    return [f"# not yet the whole student: it answers as it was scored with the modules in {INFERENCE}{vectors}, within armada"]
 
 
 def _restoring(rest: targets.Scale) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from armada_cli.contracts import Environment
@@ -39,7 +39,7 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
         "seeds": list(recipe.seeds),
         "dependencies": _counted(f"{trial.student.title} on {trial.task.title}" for trial in plan.dependencies),
         "parameters": _parameters(plan),
-        "texts": [_texts(job, environment, verdict.hashes.get(job.key)) for job in plan.feature_jobs.values()],
+        "texts": [_texts(job, environment, verdict.hashes) for job in plan.feature_jobs.values()],
         "packages": sorted({_install(choice) for choice in choices if choice.registered.component.missing_packages()}),
         "downloads": sorted({line for choice in choices for line in _downloads(choice, environment)}),
         "notes": verdict.notes,
@@ -64,13 +64,25 @@ def _downloads(choice: Choice, environment: Environment) -> list[str]:
     return list(choice.options.downloads(environment)) if hasattr(choice.options, "downloads") else []
 
 
-def _texts(job: FeatureJob, environment: Environment, hashes: list[bytes] | None) -> dict[str, Any]:
+def _texts(job: FeatureJob, environment: Environment, hashes: Mapping[str, list[bytes]]) -> dict[str, Any]:
     """How many different texts a teacher has not seen; None where the task's data are not at hand."""
-    counts: dict[str, Any] = {"teacher": job.teacher.title, "task": job.task.title, "total": None, "missing": None}
-    if hashes is None:
-        return counts
-    missing = count_missing(job.teacher.registered, job.teacher.options, environment, hashes, job.features)
-    return {**counts, "total": len(set(hashes)), "missing": missing}
+    own = hashes.get(job.key)
+    missing = count_unseen(job, environment, hashes)
+    total = None if own is None else len(set(own))
+    return {"teacher": job.teacher.title, "task": job.title, "total": total, "missing": missing}
+
+
+def count_unseen(job: FeatureJob, environment: Environment, hashes: Mapping[str, list[bytes]]) -> int | None:
+    """Texts that the teacher has still to be asked for; None where the task's data are not at hand.
+
+    Args:
+        hashes: `Verdict.hashes`.
+    """
+    own = hashes.get(job.key)
+    if own is None:
+        return None
+    fitted = None if job.fitted is None else hashes.get(job.fitted.key)
+    return count_missing(job.teacher.registered, job.teacher.options, environment, own, job.features, fitted)
 
 
 def _parameters(plan: Plan) -> dict[str, str]:

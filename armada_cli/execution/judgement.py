@@ -58,11 +58,12 @@ class Verdict:
 
 @dataclass
 class _Part:
-    """What trials read of one task: its splits with their limits, and the feature jobs that show the training rows to a
+    """What trials read of one task: its splits with their limits, and the feature jobs that show the rows of one of them to a
     teacher; `trials` are the ids of those that read it."""
 
     task: Choice
     splits: dict[str, int | None]
+    shown: str = "train"
     trials: list[str] = field(default_factory=list)
     jobs: dict[str, FeatureJob] = field(default_factory=dict)
 
@@ -101,16 +102,19 @@ def require_rows(task: Choice | str, name: str, rows: int) -> None:
 def _parts(trials: Iterable[Trial]) -> list[_Part]:
     parts: dict[tuple[int, str], _Part] = {}
 
-    def part(trial: Trial, splits: Mapping[str, int | None]) -> _Part:
-        key = (id(trial.task), fingerprint({"splits": {name: [limit] for name, limit in splits.items()}}))
-        return parts.setdefault(key, _Part(trial.task, dict(splits)))
+    def part(trial: Trial, splits: Mapping[str, int | None], shown: str = "train") -> _Part:
+        key = (id(trial.task), fingerprint({"shown": shown, "splits": {name: [limit] for name, limit in splits.items()}}))
+        return parts.setdefault(key, _Part(trial.task, dict(splits), shown))
 
     for trial in trials:
         names = ["validation"] if EVALUATED in trial.depends else ["train", *(["validation"] if trial.evaluate else [])]
         found = part(trial, {name: trial.limit.get(name) for name in names})
         found.trials.append(trial.id)
         if trial.features is not None:
-            found.jobs |= {job.key: job for job in trial.features.members or (trial.features,)}
+            found.jobs |= {job.key: job for job in trial.features.each}
+        if trial.seen is not None:
+            rows = trial.seen.rows
+            part(trial, {rows: trial.limit.get(rows)}, rows).jobs |= {job.key: job for job in trial.seen.each}
     return list(parts.values())
 
 
@@ -136,7 +140,7 @@ def _judge(part: _Part, plan: Plan, environment: Environment, verdict: Verdict) 
         hashes: list[bytes] = []
         if part.jobs:
             try:
-                hashes = input_hashes(reader.splits["train"].teacher_inputs)
+                hashes = input_hashes(reader.splits[part.shown].teacher_inputs)
             except UserError as error:
                 return [str(error)]
         known = reader.notes, hashes, len(reader.splits.get("train", ()))
@@ -232,12 +236,12 @@ class _Reader:
         self.notes = [str(note) for note in getattr(task, "notes", ())]
 
     def inputs(self) -> Sequence[TeacherInput]:
-        """What the teacher is shown of the training rows."""
-        if "train" not in self.splits:
+        """What the teacher is shown of the rows."""
+        if self.part.shown not in self.splits:
             problem = next(self.problems(), None)
             if problem:
                 raise UserError(problem)
-        return self.splits["train"].teacher_inputs
+        return self.splits[self.part.shown].teacher_inputs
 
 
 def _faults(kind: str, split: Split, classes: int, name: str) -> Iterator[str]:

@@ -102,7 +102,10 @@ class _Trial:
         problem = problem_of(task, self.train, attentions=parts.method_class.attentions)
         validation = parts.read_split("validation") if self.spec["evaluate"] else None
         learner, scale = self._make_learner(problem, training)
-        seen = None if validation is None else encode(learner.student, problem, validation)
+        scoring = Scoring(task, scale=scale)
+        if validation is not None:
+            scoring.validation = encode(learner.student, problem, validation)
+            scoring.features = parts.read_seen(len(validation))
         features = parts.read_features(len(training))
         method = self._make_method(learner, problem, features, training, scale)
         parameters = count_parameters(learner.module, method)
@@ -114,7 +117,7 @@ class _Trial:
             self.stopping,
             functools.partial(self._keep_epoch, learner, problem, scale, method) if kept else None,
         )
-        loop = Loop(learner, method, Scoring(task, seen, scale), features, self.train, self.spec["seed"], host)
+        loop = Loop(learner, method, scoring, features, self.train, self.spec["seed"], host)
         self._require_unchanged()  # before a checkpoint stands under the trial's id
         outcome = loop.run()
         result = self._describe(outcome, method, training, scale) | {
@@ -138,6 +141,7 @@ class _Trial:
         own = {name: scale.restore(outputs.cpu()) for name, outputs in method.own_outputs().items()}
         fits = {name: scored(task, outputs, training.labels) for name, outputs in own.items()}
         inference = method.inference_modules()
+        also = f" and the teacher {self._teacher}, whose vectors it reads when it answers" if self._teacher else ""
         return {
             "id": self.spec["id"],
             "metric": task.metric,
@@ -151,19 +155,25 @@ class _Trial:
             "terms": scales.summary(records),
             "plugins": self.spec.get("plugins", {}),
             **({"needs_armada": True} if inference else {}),
+            **({"needs_teacher": self._teacher} if inference and self._teacher else {}),
             "warnings": [
                 *getattr(task, "notes", ()),
                 *self.spec.get("notes", ()),
                 *([note] if (note := scale.note()) else []),
                 *([outcome.sameness] if outcome.sameness else []),
                 *(
-                    [f"the exported student needs armada: {', '.join(inference)} of its method is a part of it"]
+                    [f"the exported student needs armada{also}: {', '.join(inference)} of its method is a part of it"]
                     if inference
                     else []
                 ),
                 *scales.warnings(records, method.advice()),
             ],
         }
+
+    @property
+    def _teacher(self) -> str | None:
+        """The teacher that the student needs when it answers, if any."""
+        return str(self.spec["build"]["teacher"]["name"]) if self.spec.get("seen") else None
 
     def _evaluate_only(self, started: float, cpu: float) -> dict[str, Any]:
         """Scores the student of another trial on this one's task; on the training prompts where the spec says so, for the
@@ -323,7 +333,7 @@ class _Trial:
                     for title, module in method.inference_modules().items()
                     for key, value in module.state_dict().items()
                 }:
-                    save_file(tensors, temporary / INFERENCE)
+                    save_file(tensors, temporary / INFERENCE, {"teacher": self._teacher} if self._teacher else None)
                 target.parent.mkdir(exist_ok=True)
         except UserError:
             remove(temporary, self.folder)

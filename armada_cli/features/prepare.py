@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from armada_cli.features.extract import ExtractionReport
+    from armada_cli.features.reduce import Reduction, Rows
     from armada_cli.registry.registered import Registered
     from armada_cli.settings import Features
 
@@ -64,15 +65,18 @@ class Prepared:
         )
 
 
-def prepared_key(identity: str | dict[str, Any], inputs: Sequence[TeacherInput], spec: Features) -> str:
+def prepared_key(
+    identity: str | dict[str, Any], inputs: Sequence[TeacherInput], spec: Features, fitted: str | None = None
+) -> str:
     """Content address of prepared features: teacher identity (or its key), the reduction's settings, and the inputs in
-    their order. Imports nothing heavy."""
-    return _key(identity if isinstance(identity, str) else identity_key(identity), input_hashes(inputs), spec)
+    their order; for rows that are reduced as others were, the `fitted` key of those. Imports nothing heavy."""
+    return _key(identity if isinstance(identity, str) else identity_key(identity), input_hashes(inputs), spec, fitted)
 
 
-def _key(identity: str, hashes: Sequence[bytes], spec: Features) -> str:
+def _key(identity: str, hashes: Sequence[bytes], spec: Features, fitted: str | None = None) -> str:
     digest = hashlib.sha256(b"".join(hashes)).hexdigest()
-    return fingerprint({"format": FORMAT, "teacher": identity, "features": dataclasses.asdict(spec), "inputs": digest})
+    parts = {"format": FORMAT, "teacher": identity, "features": dataclasses.asdict(spec), "inputs": digest}
+    return fingerprint(parts if fitted is None else {**parts, "fitted": fitted})
 
 
 def prepared_path(environment: Environment, key: str) -> Path:
@@ -81,12 +85,21 @@ def prepared_path(environment: Environment, key: str) -> Path:
 
 
 def count_missing(
-    teacher: Component | Registered, options: Any, environment: Environment, hashes: Sequence[bytes], spec: Features
+    teacher: Component | Registered,
+    options: Any,
+    environment: Environment,
+    hashes: Sequence[bytes],
+    spec: Features,
+    fitted: Sequence[bytes] | None = None,
 ) -> int:
     """Inputs (by their `input_hashes`) the teacher would still have to be asked for before training: 0 when the prepared
-    file is there."""
+    file is there.
+
+    Args:
+        fitted: hashes of the inputs whose reduction these are given; None where they have one of their own.
+    """
     key = identity_key(teacher_identity(teacher, options, environment))
-    if prepared_path(environment, _key(key, hashes, spec)).is_file():
+    if prepared_path(environment, _key(key, hashes, spec, None if fitted is None else _key(key, fitted, spec))).is_file():
         return 0
     with FeatureStore.of(environment) as store:
         return len(store.missing(key, hashes))
@@ -99,14 +112,16 @@ def represent(
     inputs: Sequence[TeacherInput],
     spec: Features,
     *,
+    fitted: Prepared | None = None,
     progress: bool = True,
 ) -> tuple[Prepared, ExtractionReport | None]:
-    """Extract what is missing, then prepare: all that a training split needs of a teacher, at no cost when it is there.
+    """Extract what is missing, then prepare: all that a split needs of a teacher, at no cost when it is there.
 
     Args:
         teacher: its card, or better the card with its plugin; options: the teacher's options.
-        inputs: the training split's `teacher_inputs`, in row order, repeated ones included.
+        inputs: the split's `teacher_inputs`, in row order, repeated ones included.
         spec: the recipe's ``features:``.
+        fitted: for validation rows, the training split's features.
 
     Returns:
         The prepared features, and what the extraction did (None when the prepared file was there and sound).
@@ -117,7 +132,7 @@ def represent(
     key = identity_key(teacher_identity(teacher, options, environment))
     folder = environment.runs / "features"
     hashes = input_hashes(inputs)
-    if prepared := _reuse(prepared_path(environment, _key(key, hashes, spec))):
+    if prepared := _reuse(prepared_path(environment, _key(key, hashes, spec, fitted.key if fitted else None))):
         return prepared, None
 
     from armada_cli.features.extract import extract
@@ -125,20 +140,26 @@ def represent(
     with FeatureStore.of(environment) as store:
         report = extract(teacher, options, environment, inputs, store, progress=progress)
         try:
-            return prepare(key, inputs, spec, store, folder), report
+            return prepare(key, inputs, spec, store, folder, fitted), report
         except MissingVectors:  # a row went bad, or was pruned, since the extraction read it
             report = extract(teacher, options, environment, inputs, store, progress=progress)
-            return prepare(key, inputs, spec, store, folder), report
+            return prepare(key, inputs, spec, store, folder, fitted), report
 
 
 def prepare(
-    identity: str | dict[str, Any], inputs: Sequence[TeacherInput], spec: Features, store: FeatureStore, folder: Path
+    identity: str | dict[str, Any],
+    inputs: Sequence[TeacherInput],
+    spec: Features,
+    store: FeatureStore,
+    folder: Path,
+    fitted: Prepared | None = None,
 ) -> Prepared:
     """Reduce the stored vectors of `inputs` and write ``<folder>/<key>.safetensors``, or find it there.
 
     The file holds ``features`` float32 [rows, width] in the order of `inputs`, the reduction's parameters, and as metadata
     the teacher's identity, the settings and a digest of the features. The statistics are those of `inputs`, so hand over
-    the training split alone. It appears by rename: either whole or not at all.
+    the training split alone; validation rows come with `fitted`, the training split's features, and are reduced and
+    standardised as those were. It appears by rename: either whole or not at all.
 
     Raises:
         MissingVectors: the store lacks vectors for some inputs.
@@ -146,16 +167,16 @@ def prepare(
     """
     key = identity if isinstance(identity, str) else identity_key(identity)
     hashes = input_hashes(inputs)
-    name = _key(key, hashes, spec)
+    name = _key(key, hashes, spec, fitted.key if fitted else None)
     path = Path(folder) / f"{name}.safetensors"
     if prepared := _reuse(path):
         return prepared
     if not hashes:
-        raise UserError("there are no texts to represent", "Check the task's training split and the recipe's limit")
+        raise UserError("there are no texts to represent", "Check the task's rows and the recipe's limit")
 
     import numpy as np
 
-    from armada_cli.features.reduce import block_rows, reduce_features
+    from armada_cli.features.reduce import block_rows
 
     absent = store.missing(key, hashes)
     wide = store.width(key)
@@ -173,9 +194,9 @@ def prepare(
     whole = 4 * wide * len(hashes) <= 256 << 20
     if whole:  # PCA passes over the rows three times; small ones are read once
         blocks = list(rows())
-        reduction = reduce_features(lambda: iter(blocks), len(hashes), wide, **dataclasses.asdict(spec))
+        reduction = _reduce(lambda: iter(blocks), len(hashes), wide, spec, fitted)
     else:
-        reduction = reduce_features(rows, len(hashes), wide, **dataclasses.asdict(spec))
+        reduction = _reduce(rows, len(hashes), wide, spec, fitted)
 
     tensors = {"features": reduction.features, **{item: np.ascontiguousarray(v) for item, v in reduction.parameters.items()}}
     metadata = {
@@ -190,6 +211,18 @@ def prepare(
     }
     write_tensors(path, tensors, metadata)
     return Prepared(path, name, reduction.features.shape[1], len(hashes), reduction.kind, reduction.explained, makers)
+
+
+def _reduce(rows: Rows, n: int, wide: int, spec: Features, fitted: Prepared | None) -> Reduction:
+    """Fit a reduction on the rows, or give them that of other rows."""
+    from armada_cli.features.reduce import Reduction, apply_reduction, reduce_features
+
+    if fitted is None:
+        return reduce_features(rows, n, wide, **dataclasses.asdict(spec))
+    parameters, metadata = read_tensors(fitted.path, "prepared features", "Run again: they are made anew")
+    kind = metadata["reduction"]
+    features = apply_reduction(rows, n, wide, kind, parameters, width=spec.width, seed=spec.seed)
+    return Reduction(kind, features)
 
 
 def _lacking(missing: int, total: int) -> str:

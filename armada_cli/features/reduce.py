@@ -6,7 +6,7 @@ bits however many cores there are (another processor family or BLAS may still ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -86,6 +86,30 @@ def reduce_features(rows: Rows, n: int, wide: int, *, reduce: str, width: int, s
             result.parameters |= {"mean": mean, "scale": scale}
     result.features = np.ascontiguousarray(result.features, dtype=np.float32)
     return result
+
+
+def apply_reduction(
+    rows: Rows, n: int, wide: int, kind: str, parameters: Mapping[str, np.ndarray], *, width: int, seed: int
+) -> np.ndarray:
+    """Reduce other rows as `reduce_features` did those it was fitted on.
+
+    Args:
+        rows: a pass over float32 [n, wide]; kind, parameters: of the `Reduction`; width, seed: as it was called.
+
+    Returns:
+        float32 [n, width of the fitted rows].
+    """
+    with one_blas_thread():
+        if kind == "pca":
+            center, components = parameters["center"], parameters["components"]
+            values = np.concatenate([(block.astype(np.float64) - center) @ components for block in rows()])
+        elif kind == "gaussian":
+            values = project(rows, n, wide, width, seed)
+        else:
+            values = np.concatenate(list(rows())).astype(np.float64)
+        if "mean" in parameters:
+            values = (values - parameters["mean"]) / parameters["scale"]
+    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def fit_pca(rows: Rows, n: int, wide: int, width: int) -> Reduction:

@@ -111,10 +111,11 @@ def _trial(
         trained = _trial(plan, student, _trained_on(plan, task), method, teacher, seed, environment, training=True, above=above)
         return _evaluation(plan, task, trained, environment)
     method = plan.settle(method, task)
-    job = None
-    if teacher is not None:
-        make = _ensemble_job if hasattr(teacher.options, "members") else _feature_job
-        job = make(plan, teacher, task, limit, environment)
+    job = job_of_validation = None
+    if teacher is not None and method.reads_features:
+        job = _job(plan, teacher, task, limit, environment)
+        if method.features_at_inference and not training:
+            job_of_validation = _job(plan, teacher, task, limit, environment, job)
 
     depends = _plan_dependencies(plan, student, task, method, teacher, seed, environment, above)
     seen = dict(train)
@@ -160,6 +161,7 @@ def _trial(
         evaluate=not training,
         plugins=_origins(student, task, method, teacher),
         keep=plan.keep.setdefault(trial_id, set()),
+        seen=job_of_validation,
     )
 
 
@@ -194,6 +196,9 @@ def _plan_dependencies(
             raise UserError(
                 f"{place}, trained by {other.name!r}, which reads a teacher's vectors; it has none", "Name a teacher"
             )
+        if other.features_at_inference:
+            what = f"{place}, trained by {other.name!r}, whose student reads a teacher's vectors when it answers"
+            raise UserError(what, "No other trial can be built on it; choose another method for it")
         on = task if needs.task is None else plan.resize(needs.task)
         on_kind = on.registered.component.kind(on.options)
         trained = on_kind in UNSCORED
@@ -298,23 +303,50 @@ def _builds(student: Choice, task: Choice, method: Choice, teacher: Choice | Non
     }
 
 
-def _feature_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
-    identity = plan.identity(teacher, environment, of_features=True)
-    train_limit = {"train": limit["train"]} if "train" in limit else {}
-    key = fingerprint(
-        {
-            "teacher": identity,
-            "task": plan.identity(task, environment, training=True),
-            "limit": train_limit,
-            "features": dataclasses.asdict(plan.recipe.features),
-        }
+def _job(
+    plan: Plan,
+    teacher: Choice,
+    task: Choice,
+    limit: Mapping[str, int],
+    environment: Environment,
+    fitted: FeatureJob | None = None,
+) -> FeatureJob:
+    """The vectors of a teacher for the training rows of a task; given their job, those for the validation rows."""
+    if not hasattr(teacher.options, "members"):
+        return _feature_job(plan, teacher, task, limit, environment, fitted)
+    members = tuple(
+        _feature_job(plan, member, task, limit, environment, fitted and fitted.members[number])
+        for number, member in enumerate(teacher.options.members())
     )
-    return plan.feature_jobs.setdefault(key, FeatureJob(key, teacher, task, train_limit, plan.recipe.features, identity))
+    return _ensemble_job(plan, teacher, task, members, fitted)
 
 
-def _ensemble_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str, int], environment: Environment) -> FeatureJob:
+def _feature_job(
+    plan: Plan,
+    teacher: Choice,
+    task: Choice,
+    limit: Mapping[str, int],
+    environment: Environment,
+    fitted: FeatureJob | None,
+) -> FeatureJob:
+    identity = plan.identity(teacher, environment, of_features=True)
+    rows = "train" if fitted is None else "validation"
+    own_limit = {rows: limit[rows]} if rows in limit else {}
+    parts = {
+        "teacher": identity,
+        "task": plan.identity(task, environment, training=fitted is None),
+        "limit": own_limit,
+        "features": dataclasses.asdict(plan.recipe.features),
+    }
+    key = fingerprint(parts if fitted is None else {**parts, "fitted": fitted.key})
+    job = FeatureJob(key, teacher, task, own_limit, plan.recipe.features, identity, rows=rows, fitted=fitted)
+    return plan.feature_jobs.setdefault(key, job)
+
+
+def _ensemble_job(
+    plan: Plan, teacher: Choice, task: Choice, members: tuple[FeatureJob, ...], fitted: FeatureJob | None
+) -> FeatureJob:
     """The jobs of an ensemble's members together. Its identity is made of theirs, not of how a recipe writes them."""
-    members = tuple(_feature_job(plan, member, task, limit, environment) for member in teacher.options.members())
     apart = bool(teacher.options.apart)
     component = teacher.registered.component
     identity = {
@@ -324,7 +356,8 @@ def _ensemble_job(plan: Plan, teacher: Choice, task: Choice, limit: Mapping[str,
         "members": [dict(member.identity) for member in members],
     }
     key = fingerprint([identity, [member.key for member in members]])
-    return FeatureJob(key, teacher, task, members[0].limit, plan.recipe.features, identity, members, apart)
+    first = members[0]
+    return FeatureJob(key, teacher, task, first.limit, plan.recipe.features, identity, members, apart, first.rows, fitted)
 
 
 def resolve_train(recipe: Recipe, student: Choice, task: Choice, method: Choice, environment: Environment) -> dict[str, Any]:

@@ -17,7 +17,12 @@ from armada_cli.settings import Features
 @dataclass(frozen=True)
 class FeatureJob:
     """The representations one teacher makes of one task's training split. An ensemble's are those of its `members`, each with
-    a reduction of its own; `apart` tells an aligner each from one that reads them all."""
+    a reduction of its own; `apart` tells an aligner each from one that reads them all.
+
+    Attributes:
+        rows: whose rows: ``train``, or ``validation`` for a student that reads vectors when it answers.
+        fitted: for validation rows, the job whose reduction and statistics they are given.
+    """
 
     key: str
     teacher: Choice
@@ -27,15 +32,27 @@ class FeatureJob:
     identity: Mapping[str, Any]
     members: tuple[FeatureJob, ...] = ()
     apart: bool = False
+    rows: str = "train"
+    fitted: FeatureJob | None = None
+
+    @property
+    def each(self) -> tuple[FeatureJob, ...]:
+        """Its members, or itself."""
+        return self.members or (self,)
+
+    @property
+    def title(self) -> str:
+        """Whose rows, for messages."""
+        return self.task.title if self.rows == "train" else f"{self.task.title}, {self.rows} rows"
 
     @property
     def identity_key(self) -> str:
         return identity_key(self.identity)
 
     def split(self, environment: Environment) -> Split:
-        """The rows of the training split that this job is about; loads the task."""
+        """The rows that this job is about; loads the task."""
         task = self.task.registered.component.load()(self.task.options, environment)
-        return task.sample("train", self.limit.get("train"))
+        return task.sample(self.rows, self.limit.get(self.rows))
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,7 @@ class Trial:
     Attributes:
         keep: what others need of it beside its student, as ``epochs``; no part of its id.
         split: whose rows are scored, or prompts answered.
+        seen: the vectors of the validation rows, for a student that reads them when it answers.
     """
 
     id: str
@@ -63,6 +81,12 @@ class Trial:
     plugins: Mapping[str, Any] = field(default_factory=dict)
     keep: set[str] = field(default_factory=set)
     split: str = "validation"
+    seen: FeatureJob | None = None
+
+    @property
+    def jobs(self) -> tuple[FeatureJob, ...]:
+        """All vectors that it reads, those of the training rows first."""
+        return tuple(part for job in (self.features, self.seen) if job is not None for part in job.each)
 
     @property
     def title(self) -> str:
@@ -70,8 +94,8 @@ class Trial:
         return f"{what}{self.task.title} · {self.method.title} · seed {self.seed}"
 
     def spec(self) -> dict[str, Any]:
-        """Everything a worker needs, as plain JSON (spec.json). `features`, the key of the prepared features, is filled in
-        when they are there."""
+        """Everything a worker needs, as plain JSON (spec.json). `features` and `seen`, the keys of the prepared features of the
+        training and of the validation rows, are filled in when they are there."""
         return {
             "id": self.id,
             "identity": self.identity,
@@ -80,6 +104,7 @@ class Trial:
             "limit": dict(self.limit),
             "seed": self.seed,
             "features": None,
+            "seen": None,
             "control": self.method.features.get("control", "none"),
             "depends": dict(self.depends),
             "title": self.title,

@@ -28,11 +28,13 @@ class Scoring:
         task: scores the outputs.
         validation: the encoded split; without one nothing is scored.
         scale: of a regression's targets: what the student learns is standardised, what is scored is in the user's unit.
+        features: h_t of the validation rows, for a student that reads them when it answers.
     """
 
     task: Task
     validation: Encoded | None = None
     scale: Scale = NONE
+    features: Tensor | None = None
 
 
 @dataclass
@@ -120,9 +122,11 @@ class Evaluation:
     def _announce(self, rows: list[int], inputs: dict[str, Tensor], split: Encoded) -> None:
         """Tell the method which rows its inference modules are about to see."""
         index = torch.tensor(rows)
-        labels = split.labels[index].to(self.host.accelerator.device)
+        device = self.host.accelerator.device
+        labels, h_t = split.labels[index].to(device), self.scoring.features
+        h_t = None if h_t is None else h_t[index].to(device)
         mask = inputs.get("attention_mask")
-        self.method.before_forward(Batch(index, labels, None, -1, mask=mask, inputs=inputs, split="validation"))
+        self.method.before_forward(Batch(index, labels, h_t, -1, mask=mask, inputs=inputs, split="validation"))
 
     def _gathered(self, column: list[Tensor | None]) -> Tensor:
         """One tensor [rows, c] from what each process has of it."""
