@@ -88,8 +88,8 @@ def check_before_forward(subject: MethodSubject) -> str:
             raise
         except Exception as error:
             raise Broken(
-                f"In an evaluation on {kind} its before_forward() raises {one_line(error)}; there the batch's step is -1 and "
-                "its split 'validation', and it has features only where the options say features_at_inference"
+                f"In an evaluation on {kind} its before_forward() raises {one_line(error)}; there the batch has no "
+                "features unless the options say features_at_inference, its step is -1 and its split 'validation'"
             ) from None
     return "It leaves the batch as it is"
 
