@@ -15,11 +15,14 @@ import torch
 from running import armada, by_method, results, train
 from test_hard_methods import kill, students
 
-from armada_cli import Batch, Setup, StudentOutput, Term
+from armada_cli import Batch, Environment, Problem, Setup, Split, StudentOutput, Term
 from armada_cli.conformance.problems import toy_model
 from armada_cli.methods.dml import DML, DMLOptions
+from armada_cli.methods.prokt import ProKT, ProKTOptions
+from armada_cli.methods.sftn_teacher import SFTNTeacher, SFTNTeacherOptions
 from armada_cli.settings import Train
-from armada_cli.training.model import RowModel
+from armada_cli.training.branch import Branch
+from armada_cli.training.model import RowModel, encode
 from armada_cli.training.seeds import stream
 
 Z_T, Z_S = torch.tensor([[math.log(3.0), 0.0]]).double(), torch.zeros(1, 2).double()
@@ -168,7 +171,7 @@ def test_the_peer_learns_from_the_student_of_its_order(order: str, variant: str)
     adam = torch.optim.AdamW(copy_of_peer.parameters(), lr=3e-3, weight_decay=0.0)
     adam.step()
     for own, expected in zip(method.peer.module.parameters(), copy_of_peer.parameters(), strict=True):
-        is_close(own, expected, 1e-9)
+        is_close(own, expected)
 
 
 @pytest.mark.parametrize("order", ["in-turn", "at-once"])
@@ -180,7 +183,7 @@ def test_micro_batches_give_the_peer_the_gradient_of_the_whole_batch(order: str)
     for method in (whole, parts):
         method.after_step(0)
     for one, other in zip(whole.peer.module.parameters(), parts.peer.module.parameters(), strict=True):
-        is_close(one, other, 1e-9)
+        is_close(one, other)
 
 
 def test_identical_peers_stay_identical_on_identical_batches() -> None:
@@ -203,6 +206,240 @@ def test_identical_peers_stay_identical_on_identical_batches() -> None:
         assert not torch.equal(one, before)
 
 
+# ------------------------------------------------------------------------------------------------------------------ prokt
+
+
+def prokt(setup: Setup, **options: Any) -> ProKT:
+    return ProKT(ProKTOptions(**{"zero_heads": False, **options}), setup)
+
+
+def logits_by_hand(module: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    """What a toy of `module` answers, with a gradient."""
+    model = toy_model("classification", 0)
+    model.module = module
+    return model(rows).logits
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
+def test_the_teacher_moves_first_and_gives_the_students_targets(strength: float) -> None:
+    setup = make_setup()
+    method = prokt(setup, strength=strength, teacher_lr=3e-3)
+    twin = copy.deepcopy(method.teacher.module)
+    batch, output = batch_of(setup, torch.arange(8))
+    (term,) = method.terms(batch, output)
+    p_s, log_q = output.logits.detach().softmax(-1), logits_by_hand(twin, batch.rows).log_softmax(-1)
+    hard = -log_q[torch.arange(8), batch.labels].mean()
+    soft = (p_s * (p_s.log() - log_q)).sum(-1).mean()
+    ((1 - strength) * hard + strength * soft).backward()
+    torch.optim.AdamW(twin.parameters(), lr=3e-3, weight_decay=0.0).step()
+    for own, expected in zip(method.teacher.module.parameters(), twin.parameters(), strict=True):
+        is_close(own, expected)
+    is_close(term.value, kl(logits_by_hand(twin, batch.rows).softmax(-1), output.logits.softmax(-1)))
+    assert term.weight == 1
+    method.after_step(0)
+    for own, expected in zip(method.teacher.module.parameters(), twin.parameters(), strict=True):
+        is_close(own, expected)  # no second step
+
+
+def test_zeroed_heads_agree_and_know_nothing() -> None:
+    setup = make_setup()
+    method = prokt(setup, zero_heads=True, strength=0.0, teacher_lr=1e-12)
+    batch, output = batch_of(setup, torch.arange(8))
+    z_t = method.teacher.model(batch.rows).logits
+    is_close(method.teacher_loss(z_t, output.logits, batch.labels), torch.tensor(math.log(3.0)))
+    (term,) = method.terms(batch, output)
+    assert float(term.value.detach()) == pytest.approx(0, abs=1e-10)
+    method.options = ProKTOptions(strength=1.0)
+    assert float(method.teacher_loss(z_t, output.logits, batch.labels).detach()) == pytest.approx(0, abs=1e-10)
+
+
+def test_the_known_divergences_are_the_teachers_and_the_students() -> None:
+    setup = make_setup()
+    method = prokt(setup, strength=1.0)
+    is_close(method.teacher_loss(Z_T, Z_S, torch.tensor([0])), torch.tensor(0.143841))
+
+
+def test_prokts_gradients_stay_where_they_belong() -> None:
+    setup = make_setup()
+    method = prokt(setup)
+    terms = method.terms(*batch_of(setup, torch.arange(8)))
+    assert all(p.grad is None for p in setup.student.module.parameters())
+    total(terms).backward()
+    assert all(p.grad is None for p in method.teacher.module.parameters())
+    assert all(p.grad is not None for p in setup.student.module.parameters())
+
+
+def test_with_micro_batches_the_teacher_moves_behind_them_all() -> None:
+    whole, parts = prokt(make_setup()), prokt(make_setup())
+    whole.terms(*batch_of(whole.setup, torch.arange(8)))
+    before = weights(parts.teacher.module)
+    for rows in (torch.arange(2), torch.arange(2, 8)):
+        parts.terms(*batch_of(parts.setup, rows, share=len(rows) / 8))
+        assert all(torch.equal(p, old) for p, old in zip(parts.teacher.module.parameters(), before, strict=True))
+    parts.after_step(0)
+    for one, other in zip(whole.teacher.module.parameters(), parts.teacher.module.parameters(), strict=True):
+        is_close(one, other)
+
+
+def test_a_teacher_without_the_students_pull_is_plainly_fine_tuned() -> None:
+    setup = make_setup()
+    method = prokt(setup, strength=0.0)
+    plain = copy.deepcopy(method.teacher.module)
+    adam = torch.optim.AdamW(plain.parameters(), lr=TRAIN.lr, weight_decay=0.0)
+    for step in range(5):
+        rows = torch.arange(step, step + 8)
+        method.terms(*batch_of(setup, rows, step=step))
+        with torch.no_grad():
+            for parameter in setup.student.module.parameters():
+                parameter += 0.1
+        adam.param_groups[0]["lr"] = setup.learning_rate(step)
+        torch.nn.functional.cross_entropy(logits_by_hand(plain, rows), setup.labels[rows]).backward()
+        adam.step()
+        adam.zero_grad()
+    for one, other in zip(plain.parameters(), method.teacher.module.parameters(), strict=True):
+        is_close(one, other)
+
+
+# ------------------------------------------------------------------------------------------------------------------- sftn
+
+
+def sftn_teacher(setup: Setup, **options: Any) -> SFTNTeacher:
+    method = SFTNTeacher(SFTNTeacherOptions(**options), setup)
+    method.branches.double()
+    return method
+
+
+@pytest.mark.parametrize("direction", ["to-branch", "to-teacher"])
+def test_the_friendly_teachers_terms_are_its_formula(direction: str) -> None:
+    setup = make_setup()
+    method = sftn_teacher(setup, direction=direction)
+    batch, output = batch_of(setup, torch.arange(8))
+    task, divergence, labels = method.terms(batch, output)
+    assert (task.weight, divergence.weight, labels.weight) == (1, 3, 1)
+    (z_branch,) = method.branch_logits(batch, output)
+    p, q = output.logits.softmax(-1), z_branch.softmax(-1)
+    is_close(task.value, -p[torch.arange(8), batch.labels].log().mean())
+    is_close(labels.value, -q[torch.arange(8), batch.labels].log().mean())
+    is_close(divergence.value, kl(p, q) if direction == "to-branch" else kl(q, p))
+
+
+def test_a_branch_is_the_students_upper_layers_on_the_teachers_states() -> None:
+    setup = make_setup()
+    method = sftn_teacher(setup)
+    batch, output = batch_of(setup, torch.arange(8))
+    assert output.hidden_states is not None
+    (branch,) = method.branches
+    assert method.taps == [1]
+    state = branch.adapter(output.hidden_states[1])
+    is_close(method.branch_logits(batch, output)[0], branch.module.head(branch.module.layers[1].forward(state).mean(-2)))
+    below = [name for name, p in branch.module.named_parameters() if not p.requires_grad]
+    assert below == ["embedding.weight"]  # the layer below is gone
+
+
+def test_the_branchs_loss_moves_the_teacher_below_its_tap_and_not_above() -> None:
+    setup = make_setup()
+    method = sftn_teacher(setup)
+    module: Any = setup.student.module
+    labels = method.terms(*batch_of(setup, torch.arange(8)))[2]
+    labels.value.backward()
+    assert float(module.layers[0][0].weight.grad.abs().max()) > 0
+    assert module.layers[1][0].weight.grad is None
+    assert module.head.weight.grad is None
+    assert all(p.grad is not None for p in method.branches.parameters() if p.requires_grad)
+
+
+def test_branches_without_weight_leave_a_plain_training() -> None:
+    setup = make_setup()
+    method = sftn_teacher(setup, branch_kl=0.0, branch_labels=0.0)
+    batch, output = batch_of(setup, torch.arange(8))
+    plain = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(output.logits, batch.labels),
+        list(setup.student.module.parameters()),
+        retain_graph=True,
+    )
+    total(method.terms(batch, output)).backward()
+    for parameter, gradient in zip(setup.student.module.parameters(), plain, strict=True):
+        is_close(parameter.grad, gradient)  # type: ignore[arg-type]
+
+
+ARCHITECTURES = ["Bert", "Roberta", "MPNet", "DistilBert", "DebertaV2", "Electra"]
+
+
+@pytest.mark.parametrize("kind", ["classification", "multiple-choice"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_students_of_these_architectures_can_be_cut(name: str, kind: str, tiny_student: Path, tmp_path: Path) -> None:
+    """`Branch` itself compares what they answer with the whole student's; the longer states of another model go through too."""
+    model = encoder_of(name, kind, tiny_student, tmp_path)
+    whole = sum(p.numel() for p in model.module.parameters())
+    branch = Branch(model, 2, 20, choices=kind == "multiple-choice")
+    lead = (3, 2) if kind == "multiple-choice" else (3,)
+    logits = branch(torch.randn(*lead, 7, 20), torch.ones(*lead, 7, dtype=torch.long))
+    assert logits.shape == (3, 2)
+    logits.sum().backward()
+    trained = [p for p in branch.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
+    assert sum(p.numel() for p in trained) < 0.7 * whole
+
+
+def test_a_student_that_runs_one_layer_again_and_again_is_refused(tiny_student: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="AlbertForSequenceClassification keeps its 4 layers in no list"):
+        Branch(encoder_of("Albert", "classification", tiny_student, tmp_path), 2, 20)
+
+
+def test_a_student_whose_answers_pass_its_layers_by_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = toy_model("classification", 0)
+    forward = model.student.forward
+
+    def leaking(module: Any, batch: Any, *arguments: Any, **asked: Any) -> StudentOutput:
+        output = forward(module, batch, *arguments, **asked)
+        output.logits = output.logits + module.embedding(batch["input_ids"]).sum((-1, -2))[:, None]
+        return output
+
+    monkeypatch.setattr(model.student, "forward", leaking)
+    with pytest.raises(ValueError, match="ToyModel cannot be cut below its layer 1: on its own states"):
+        Branch(model, 1, 20)
+
+
+def encoder_of(name: str, kind: str, tiny_student: Path, folder: Path) -> Any:
+    """A student of four layers of an architecture of transformers, with random weights."""
+    import transformers
+    from armada_student_encoders.options import EncoderOptions
+    from armada_student_encoders.student import Encoder
+
+    words = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "embedding_size": 32,
+        "max_position_embeddings": 64,
+        "hidden_dim": 48,
+        "dim": 32,
+        "n_layers": 4,
+        "n_heads": 2,
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "conv_kernel_size": 3,
+    }
+    known = getattr(transformers, f"{name}Config")()
+    config = type(known)(**{key: value for key, value in words.items() if hasattr(known, key) or key == "conv_kernel_size"})
+    torch.manual_seed(5)
+    made = getattr(transformers, f"{name}Model")(config)
+    with torch.no_grad():
+        for parameter in made.parameters():  # a fresh model's layers hardly do anything
+            parameter.copy_(torch.randn_like(parameter) * 0.2)
+    made.save_pretrained(folder)
+    for file in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
+        (folder / file).write_bytes((tiny_student / file).read_bytes())
+    student = Encoder(EncoderOptions(model=str(folder)), Environment(offline=True))
+    problem = Problem(kind, 2, ("a", "b"))
+    module = student.build(problem)
+    rows = [("the ferry was late", "what a view"), ("a warm day", "a dull one")] * 2
+    split = Split([(a, b, b) for a, b in rows] if kind == "multiple-choice" else rows, [0, 1, 0, 1], [""] * 4)
+    return RowModel(student, module, encode(student, problem, split), torch.device("cpu"))
+
+
 # ------------------------------------------------------------------------------------------------------------- end to end
 
 SETTINGS = "{epochs: 2, batch_size: 8, lr: 1e-3, log_every: 1, max_length: 32, precision: float32}"
@@ -211,10 +448,12 @@ LIMIT = "{train: 40, validation: 16}"
 METHODS = {
     "dml": "",
     "dml-large": "name: dml, peer: LARGE, variant: official",
+    "prokt": "teacher: LARGE",
+    "sftn": "teacher: LARGE",
 }
 """Case -> its options beside the name, where LARGE is a wider and deeper student than the one that is trained."""
 
-TRIALS = {"dml": 1, "dml-large": 1}
+TRIALS = {"dml": 1, "dml-large": 1, "prokt": 1, "sftn": 2}
 
 
 @pytest.fixture(scope="session")

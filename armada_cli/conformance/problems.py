@@ -13,7 +13,7 @@ from torch.nn import functional
 from armada_cli.contracts import Environment, NoOptions, Problem, Student, StudentOutput, Task
 from armada_cli.training.model import Encoded, RowModel
 
-ROWS, TOKENS, VOCABULARY, HIDDEN, FEATURES = 24, 6, 16, 24, 128
+ROWS, TOKENS, VOCABULARY, HIDDEN, LAYERS, FEATURES = 24, 6, 16, 24, 2, 128
 OUTPUTS = {"classification": 3, "regression": 1, "multilabel": 4, "multiple-choice": 2, "generation": 0, "masked": 0}
 
 
@@ -56,12 +56,12 @@ def draw_features(labels: Tensor, seed: int = 0) -> Tensor:
 
 
 class ToyModel(nn.Module):
-    """Embedding, mean over tokens and one layer; a head, or a layer back onto the vocabulary."""
+    """Embedding, layers and the mean over tokens; a head, or a layer back onto the vocabulary."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, HIDDEN)
-        self.layer = nn.Linear(HIDDEN, HIDDEN)
+        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(HIDDEN, HIDDEN), nn.Tanh()) for _ in range(LAYERS)])
         width = (
             VOCABULARY
             if problem.kind in ("generation", "masked")
@@ -94,9 +94,12 @@ class ToyStudent(Student):
         self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
     ) -> StudentOutput:
         assert isinstance(model, ToyModel)
-        embedded = model.embedding(batch["input_ids"])
-        last = torch.tanh(model.layer(embedded))
-        pooled, states = last.mean(-2), (embedded, last)
+        last = model.embedding(batch["input_ids"])
+        states = [last]
+        for layer in model.layers:
+            last = layer(last)
+            states.append(last)
+        pooled = last.mean(-2)
         weights = (torch.softmax(last @ last.transpose(-1, -2), -1).unsqueeze(-3),) if attentions else None
         if self.problem.kind in ("generation", "masked"):
             # Each token of the second half is told by the one three places before it.
@@ -104,10 +107,10 @@ class ToyStudent(Student):
             losses = functional.cross_entropy(said.transpose(1, 2), wanted, reduction="none")
             counted = torch.stack([losses.sum(1), torch.full_like(losses[:, 0], losses.shape[1])], 1)
             logits = said.new_empty(0) if self.problem.kind == "generation" else counted
-            return StudentOutput(logits, pooled, states, losses.mean(), attentions=weights)
+            return StudentOutput(logits, pooled, tuple(states), losses.mean(), attentions=weights)
         logits = model.head(pooled)
         logits = logits.squeeze(-1) if self.problem.kind == "multiple-choice" else logits
-        return StudentOutput(logits, pooled, states, attentions=weights)
+        return StudentOutput(logits, pooled, tuple(states), attentions=weights)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         raise NotImplementedError("a toy is not kept")

@@ -9,6 +9,9 @@ from armada_cli.methods import (
     kd,
     parameter_matched,
     pkd,
+    prokt,
+    sftn,
+    sftn_teacher,
     takd,
     undistilled,
 )
@@ -22,4 +25,7 @@ CARDS = [
     continuation_kd.CARD,
     pkd.CARD,
     takd.CARD,
+    prokt.CARD,
+    sftn.CARD,
+    sftn_teacher.CARD,
 ]
