@@ -136,6 +136,14 @@ def show_bars(*columns: Any, transient: bool = False) -> Iterator[Progress]:
         yield progress
 
 
+def shorten_count(value: int) -> str:
+    """A number with three digits, as a paper writes one of parameters."""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return str(value)
+
+
 def print_line(text: str, *, error: bool = False) -> None:
     """One line on standard output or standard error, whatever line ends the names and messages in it hold."""
     print(escape_line(text), file=sys.stderr if error else sys.stdout, flush=True)

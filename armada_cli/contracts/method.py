@@ -223,6 +223,9 @@ class Method(ABC):
     """Whether `terms` looks at attention weights. A class attribute: students are then built with an attention that can show
     them (`Problem.attentions`), finished and fresh ones too, and ``output.attentions`` is there."""
 
+    student_side: frozenset[str] = frozenset()
+    """Which of `own_modules` belong to the student, as its projection does; the report counts the others as the teacher's."""
+
     def __init__(self, options: Any, setup: Setup) -> None:
         self.options = options
         self.setup = setup

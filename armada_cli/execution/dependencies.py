@@ -21,6 +21,7 @@ from armada_cli.reading import parse_json
 from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, SPEC, STUDENT, Runs
 from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale, read_rest
+from armada_cli.training.cost import FINISHED, Cost
 from armada_cli.training.model import RowModel, encode, unit_of
 
 START = "start"
@@ -41,11 +42,18 @@ class Dependencies:
         runs: the folder of all.
         device: where models go.
         progress: called with (stage, done, total, note).
+        cost: where the rows that a finished student reads in the training are counted.
     """
 
     def __init__(
-        self, parts: Parts, runs: Runs, device: torch.device, progress: Callable[[str, int, int, str], None] = lambda *_: None
+        self,
+        parts: Parts,
+        runs: Runs,
+        device: torch.device,
+        progress: Callable[[str, int, int, str], None] = lambda *_: None,
+        cost: Cost | None = None,
     ) -> None:
+        self.cost = cost or Cost()
         self.parts, self.runs, self.device, self.progress = parts, runs, device, progress
         self.roles: Mapping[str, str] = parts.spec["depends"]
         self._finished: dict[tuple[str, int | None], RowModel] = {}
@@ -81,7 +89,8 @@ class Dependencies:
             unit = unit_of(read_rest(folder), scale) if problem.kind == "regression" else NONE
             precision = Train(**self._spec(trial)["train"]).precision
             rows = functools.partial(encode, student, problem, split)
-            self._finished[role, epoch] = RowModel(student, model.requires_grad_(False), rows, self.device, precision, unit)
+            model.requires_grad_(False)
+            self._finished[role, epoch] = RowModel(student, model, rows, self.device, precision, unit, self.cost, FINISHED)
         return self._finished[role, epoch]
 
     def begin(self, role: str, student: Student, problem: Problem) -> nn.Module:

@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from armada_cli.console import shorten_count
 from armada_cli.contracts import Environment
 from armada_cli.execution.forecast import count_unseen
 from armada_cli.execution.judgement import Verdict, judge
@@ -130,24 +131,17 @@ def lines(found: Mapping[str, Any]) -> list[str]:
             out.append(f"student        {title}: size unknown before its weights are here")
             continue
         trained = size["trainable"]
-        what = "all trained" if trained >= size["parameters"] else f"{_count(trained)} of them trained"
+        what = "all trained" if trained >= size["parameters"] else f"{shorten_count(trained)} of them trained"
         train = student["worst"]
         batch = math.ceil(int(train["batch_size"]) / int(train["accumulation"]))
         memory = f"{student['memory'] / 1e9:.0f} GB"
         out.append(
-            f"student        {title}: {_count(size['parameters'])} parameters, {what}; about {memory} at the peak of "
+            f"student        {title}: {shorten_count(size['parameters'])} parameters, {what}; about {memory} at the peak of "
             f"one trial ({train['precision']}, {batch} x {train['max_length']} tokens)"
         )
     for title, teacher in found["teachers"].items():
         calls = "texts not counted before the data are there" if teacher["texts"] is None else f"{teacher['texts']:,} calls"
         out.append(f"teacher        {title}: {calls}")
     more = ", without tasks whose data are not there" if found["unknown"] else ""
-    out.append(f"tokens         about {_count(found['tokens'])} in training{more}")
+    out.append(f"tokens         about {shorten_count(found['tokens'])} in training{more}")
     return out
-
-
-def _count(value: int) -> str:
-    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return str(value)

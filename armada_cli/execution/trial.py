@@ -36,6 +36,7 @@ from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, RESULT, SPEC,
 from armada_cli.targets import NONE, Scale, scale_of, write_rest
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
+from armada_cli.training.cost import FRESH, Cost, peak_memory, reset_peak_memory
 from armada_cli.training.evaluation import Outcome, Scoring, scored
 from armada_cli.training.host import Host
 from armada_cli.training.log import read_log
@@ -86,10 +87,12 @@ class _Trial:
         self.parts = Parts(spec, environment)
         self.train = self.parts.train
         self.accelerator = make_accelerator(self.train, environment)
-        self.dependencies = Dependencies(self.parts, runs, self.accelerator.device, progress)
+        self.cost = Cost()
+        self.dependencies = Dependencies(self.parts, runs, self.accelerator.device, progress, self.cost)
 
     def run(self) -> dict[str, Any]:
         started, cpu = time.perf_counter(), time.process_time()
+        reset_peak_memory(self.accelerator.device)
         if self.accelerator.is_main_process:
             write_json(self.folder / SPEC, dict(self.spec))
         self.progress("loading", 0, 1, "")
@@ -121,8 +124,9 @@ class _Trial:
         self._require_unchanged()  # before a checkpoint stands under the trial's id
         outcome = loop.run()
         result = self._describe(outcome, method, training, scale) | {
-            "parameters": parameters,
+            "parameters": parameters | {"teachers": self._teacher_parameters(method)},
             "steps": loop.steps,
+            "passes": {kind: rows * self.accelerator.num_processes for kind, rows in sorted(self.cost.passes.items())},
             "rows": {"train": len(training), "validation": 0 if validation is None else len(validation)},
             "scored_in": held_in(learner.module),
         }
@@ -203,6 +207,8 @@ class _Trial:
             "by_seed": {str(seed): value for seed, value in evaluation.by_seed.items()} if several else None,
             "trained": trained,
             "parameters": other.get("parameters"),
+            "steps": other.get("steps"),
+            "passes": other.get("passes"),
             "rows": {self.spec.get("split", "validation"): len(split)},
             "precision": self.train.precision,
             "scored_in": held_in(model),
@@ -233,7 +239,8 @@ class _Trial:
     ) -> None:
         """Write the result, last, and drop what was needed to go on."""
         wall, processor = time.perf_counter() - started, time.process_time() - cpu
-        write_json(self.folder / "timings.json", {"wall": wall, "cpu": processor, "stages": dict(stages), **more})
+        timings = {"wall": wall, "cpu": processor, "stages": dict(stages), **more}
+        write_json(self.folder / "timings.json", timings | {"peak_memory": peak_memory(self.accelerator.device)})
         content = as_json(dict(result))
         try:
             write_digests(self.folder, FINISHED, {RESULT: content})
@@ -243,6 +250,19 @@ class _Trial:
         self.runs.drop_progress(self.spec["id"])
 
     # ------------------------------------------------------------------------------------------------------- pieces
+
+    def _teacher_parameters(self, method: Method) -> dict[str, int]:
+        """Parameters that were trained on the teacher's side, by role: in the trials that this one learns from (one that it
+        began from is none), and in its own training."""
+        own = {role: module for role, module in method.own_modules().items() if role not in method.student_side}
+        trained = {role: sum(p.numel() for p in module.parameters() if p.requires_grad) for role, module in own.items()}
+        for role, trial in self.spec["depends"].items():
+            if role == START:
+                continue
+            known = (self.runs.result(trial, scored=False) or {}).get("parameters", {})
+            trained[role] = int(known.get("trained", 0))
+            trained |= {f"{name} of {role}": int(count) for name, count in known.get("teachers", {}).items()}
+        return trained
 
     def _read_training(self) -> Split:
         """The rows that the student learns from: the task's, or what the method makes of them."""
@@ -267,7 +287,7 @@ class _Trial:
             scale = scale_of(training.labels)
             # From the labels themselves: float32 would have rounded them before they are standardised.
             encoded.labels = scale.standardise(torch.tensor([float(y) for y in training.labels], dtype=torch.float64))
-        return RowModel(student, model, encoded, self.accelerator.device, self.train.precision), scale
+        return RowModel(student, model, encoded, self.accelerator.device, self.train.precision, cost=self.cost), scale
 
     def _make_method(
         self, learner: RowModel, problem: Problem, features: Tensor | None, training: Split, scale: Scale
@@ -283,7 +303,7 @@ class _Trial:
             with drawn_from(self.spec["seed"], name):
                 model = peer.build(problem) if start is None else self.dependencies.begin(start, peer, problem)
             rows = functools.partial(encode, peer, problem, training)
-            return RowModel(peer, model.to(device).train(), rows, device, self.train.precision)
+            return RowModel(peer, model.to(device).train(), rows, device, self.train.precision, cost=self.cost, kind=FRESH)
 
         setup = Setup(
             problem=problem,

@@ -91,6 +91,8 @@ class Armada(Method):
     mean over the aligners (ours: the paper has single teachers).
     """
 
+    student_side = frozenset({"P_s"})
+
     def __init__(self, options: Any, setup: Setup) -> None:
         from torch import nn
 

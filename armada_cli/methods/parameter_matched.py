@@ -24,6 +24,8 @@ class ParameterMatchedOptions:
 class ParameterMatched(Method):
     """L = L_T(Y, o_s) + gamma L_T(Y, o_aux_s), with P_s and O_aux_s as `Armada` has them, drawn from the same stream."""
 
+    student_side = frozenset({"P_s"})
+
     def __init__(self, options: object, setup: Setup) -> None:
         from armada_cli.training.aligner import PROJECTION, StudentHeads
         from armada_cli.training.projection import StiefelOptimizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from armada_cli.reporting import notes
+from armada_cli.reporting.costs import make_cost_table
 from armada_cli.reporting.folder import Run
 from armada_cli.reporting.groups import make_groups
 from armada_cli.reporting.provenance import list_provenance, list_timings
@@ -47,6 +48,6 @@ def make_document(run: Run) -> Document:
         summary=run.summary,
         state=notes.describe_state(run),
         smoke=notes.SMOKE if run.smoke else "",
-        tables=[table for group in groups for table in make_tables(group)],
+        tables=[table for group in groups for table in (*make_tables(group), make_cost_table(group)) if table is not None],
         listings=[listing for listing in listings if listing.entries],
     )

@@ -33,6 +33,10 @@ class TrialRecord:
         precision: what the trial was trained in; empty when not recorded.
         parameters: of the student, how many of them are trained, and of the heads that are thrown away; own_parameters: role ->
             those of a model of the method's own.
+        teacher_parameters: role -> those that were trained on the teacher's side: by a trial that this one learns
+            from, or in its own training.
+        steps: optimizer steps; passes: kind of model -> rows that it read in training. None or empty when not recorded.
+        peak_memory: the most bytes held, None when not recorded.
         scored_in: the precision of the weights that were scored, which is the exported student's.
         plugins: role -> the component's name, with the plugin, distribution and version that made this trial.
         wall, cpu: seconds; None when not recorded.
@@ -66,6 +70,10 @@ class TrialRecord:
     scored_in: str = ""
     parameters: Mapping[str, int] = field(default_factory=dict)
     own_parameters: Mapping[str, int] = field(default_factory=dict)
+    teacher_parameters: Mapping[str, int] = field(default_factory=dict)
+    steps: int | None = None
+    passes: Mapping[str, int] = field(default_factory=dict)
+    peak_memory: int | None = None
     warnings: tuple[str, ...] = ()
     plugins: Mapping[str, Any] = field(default_factory=dict)
     wall: float | None = None
@@ -214,6 +222,10 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         scored_in=str(result.get("scored_in") or ""),
         parameters={key: int(count) for key, count in _numbers(parameters).items()},
         own_parameters={role: int(count) for role, count in _numbers(parameters.get("own")).items()},
+        teacher_parameters={role: int(count) for role, count in _numbers(parameters.get("teachers")).items()},
+        steps=None if (steps := _number(result.get("steps"))) is None else int(steps),
+        passes={kind: int(rows) for kind, rows in _numbers(result.get("passes")).items()},
+        peak_memory=None if (peak := _number(timings.get("peak_memory"))) is None else int(peak),
         warnings=tuple(_one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),
         plugins=_mapping(result.get("plugins") or entry.get("plugins")),
         wall=_number(timings.get("wall")),

@@ -71,7 +71,7 @@ def _scores(group: Group) -> ReportTable:
     """Methods by tasks: mean ± sd (best) over seeds, the paper's rows of the same student below."""
     rows = ((arm, [_score_cell(group, arm, key) for key in group.keys]) for arm in group.arms)
     sections = [*_by_teacher(rows), *_published_sections(group, group.published, group.keys)]
-    return ReportTable(_title(group), _heads(group, group.keys), sections, notes.describe_scores(group))
+    return ReportTable(make_title(group), _heads(group, group.keys), sections, notes.describe_scores(group))
 
 
 def _differences(group: Group) -> ReportTable | None:
@@ -83,7 +83,7 @@ def _differences(group: Group) -> ReportTable | None:
         for arm in group.arms
         if arm is not group.baseline
     )
-    title = _title(group, "difference from undistilled")
+    title = make_title(group, "difference from undistilled")
     return ReportTable(title, _heads(group, group.keys), list(_by_teacher(rows)), notes.describe_differences(group))
 
 
@@ -91,7 +91,7 @@ def _controls(group: Group) -> ReportTable | None:
     """Real teacher minus the same method with a shuffled or noise teacher."""
     if not any(arm.first.control for arm in group.arms):
         return None
-    title = _title(group, "real teacher minus control")
+    title = make_title(group, "real teacher minus control")
     if not group.controls:
         return ReportTable(title, notes=[notes.NO_CONTROLS])
     rows = [
@@ -136,10 +136,11 @@ def _side_scores(
     if quoted is not None:
         wanted = [(column.published, column.metric) for column in group.columns if column.published]
         sections += _published_sections(group, published.rows_for(group.student_name, wanted, kind=quoted), keys)
-    return ReportTable(_title(group, title), _heads(group, keys), sections, [note] if note else [])
+    return ReportTable(make_title(group, title), _heads(group, keys), sections, [note] if note else [])
 
 
-def _title(group: Group, what: str = "") -> str:
+def make_title(group: Group, what: str = "") -> str:
+    """The head of one of the group's tables."""
     title = f"{group.name}, student {group.student}"
     return f"{title}: {what}" if what else title
 

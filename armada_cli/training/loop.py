@@ -134,6 +134,7 @@ class Loop:
             # Gradients are exchanged between processes once, after the last micro-batch.
             with self._unsynchronised(last):
                 self.method.before_forward(batch)
+                self.learner.cost.count(self.learner.kind, len(micro))
                 with self.accelerator.autocast():
                     output = self.student.forward(
                         self.wrapped, inputs, hidden_states=self.method.hidden_states, attentions=self.method.attentions
@@ -212,7 +213,7 @@ class Loop:
         if self.folder is None or not self.accelerator.is_main_process:
             return
         with self._timed("checkpoints"):
-            extra = {"epochs": self.evaluation.epochs, "seconds": self.seconds}
+            extra = {"epochs": self.evaluation.epochs, "seconds": self.seconds, "passes": self.learner.cost.passes}
             checkpoint.save(self.folder / "checkpoint", step, self.state, extra, self.evaluation.best)
 
     def _resume(self) -> int:
@@ -229,6 +230,7 @@ class Loop:
         step, extra, self.evaluation.best = loaded
         self.evaluation.epochs = list(extra["epochs"])
         self.seconds = dict(extra["seconds"])
+        self.learner.cost.restore(extra.get("passes", {}))
         self._cut_log(step)
         return step
 

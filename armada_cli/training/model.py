@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from armada_cli.contracts import Model, Problem, Split, Student, StudentOutput
 from armada_cli.targets import NONE, Scale
+from armada_cli.training.cost import STUDENT, Cost
 
 
 @dataclass
@@ -50,6 +51,7 @@ class RowModel(Model):
         device: of the module.
         precision: ``bf16`` runs under autocast.
         unit: what turns the module's answers into standardised targets; see `unit_of`.
+        cost: where the rows of its forward passes are counted, under the name `kind`.
     """
 
     def __init__(
@@ -60,9 +62,12 @@ class RowModel(Model):
         device: torch.device,
         precision: str = "float32",
         unit: Scale = NONE,
+        cost: Cost | None = None,
+        kind: str = STUDENT,
     ) -> None:
         self.student, self.module, self.device = student, module, device
         self.precision, self.unit = precision, unit
+        self.cost, self.kind = cost or Cost(), kind
         self._encoded = encoded
 
     @functools.cached_property
@@ -90,6 +95,7 @@ class RowModel(Model):
         parameters: Mapping[str, Tensor] | None = None,
     ) -> StudentOutput:
         inputs = self.inputs(rows.tolist() if isinstance(rows, Tensor) else list(rows))
+        self.cost.count(self.kind, len(rows))
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         with self.autocast():
             if parameters is None:
