@@ -44,6 +44,10 @@ OWN_WORDS = {
     "manifold": "what a loss provides, a word of the contract (`Component.provides`)",
     "reduction": "how features were reduced, of `Prepared`",
     "normalize": "of Python's unicodedata",
+    "labels": "of a task, a split and a batch",
+    "layers": "of a student",
+    "order": "of rows, of columns, of names",
+    "distance": "what a manifold loss is",
 }
 """Names of methods' options, terms or modules that the host has a meaning of its own for."""
 

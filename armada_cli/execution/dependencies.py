@@ -90,7 +90,9 @@ class Dependencies:
             precision = Train(**self._spec(trial)["train"]).precision
             rows = functools.partial(encode, student, problem, split)
             model.requires_grad_(False)
-            self._finished[role, epoch] = RowModel(student, model, rows, self.device, precision, unit, self.cost, FINISHED)
+            self._finished[role, epoch] = RowModel(
+                student, model, rows, self.device, precision, unit, functools.partial(self.cost.count, FINISHED)
+            )
         return self._finished[role, epoch]
 
     def begin(self, role: str, student: Student, problem: Problem) -> nn.Module:

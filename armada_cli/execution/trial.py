@@ -36,7 +36,7 @@ from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, RESULT, SPEC,
 from armada_cli.targets import NONE, Scale, scale_of, write_rest
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
-from armada_cli.training.cost import FRESH, Cost, peak_memory, reset_peak_memory
+from armada_cli.training.cost import FRESH, OWN, Cost, peak_memory, reset_peak_memory
 from armada_cli.training.evaluation import Outcome, Scoring, scored
 from armada_cli.training.host import Host
 from armada_cli.training.log import read_log
@@ -119,6 +119,7 @@ class _Trial:
             self.progress,
             self.stopping,
             functools.partial(self._keep_epoch, learner, problem, scale, method) if kept else None,
+            self.cost,
         )
         loop = Loop(learner, method, scoring, features, self.train, self.spec["seed"], host)
         self._require_unchanged()  # before a checkpoint stands under the trial's id
@@ -287,7 +288,8 @@ class _Trial:
             scale = scale_of(training.labels)
             # From the labels themselves: float32 would have rounded them before they are standardised.
             encoded.labels = scale.standardise(torch.tensor([float(y) for y in training.labels], dtype=torch.float64))
-        return RowModel(student, model, encoded, self.accelerator.device, self.train.precision, cost=self.cost), scale
+        count = functools.partial(self.cost.count, OWN)
+        return RowModel(student, model, encoded, self.accelerator.device, self.train.precision, count=count), scale
 
     def _make_method(
         self, learner: RowModel, problem: Problem, features: Tensor | None, training: Split, scale: Scale
@@ -303,7 +305,14 @@ class _Trial:
             with drawn_from(self.spec["seed"], name):
                 model = peer.build(problem) if start is None else self.dependencies.begin(start, peer, problem)
             rows = functools.partial(encode, peer, problem, training)
-            return RowModel(peer, model.to(device).train(), rows, device, self.train.precision, cost=self.cost, kind=FRESH)
+            return RowModel(
+                peer,
+                model.to(device).train(),
+                rows,
+                device,
+                self.train.precision,
+                count=functools.partial(self.cost.count, FRESH),
+            )
 
         setup = Setup(
             problem=problem,

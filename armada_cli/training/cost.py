@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-STUDENT, FINISHED, FRESH = "student", "finished", "fresh"
+OWN, FINISHED, FRESH = "student", "finished", "fresh"
 """Kinds of models: the one that is trained, a finished one that is asked live, and one that a method trains beside it."""
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

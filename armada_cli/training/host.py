@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
+
+from armada_cli.training.cost import Cost
 
 
 @dataclass
@@ -19,6 +21,7 @@ class Host:
         progress: called with (stage, done, total, note).
         stopping: asked after every step; true ends the training behind a checkpoint with `Interrupted`.
         keep: called with the number of an epoch that has ended, before its checkpoint is written; None keeps no epochs.
+        cost: where forward passes are counted.
     """
 
     accelerator: Accelerator
@@ -26,3 +29,4 @@ class Host:
     progress: Callable[[str, int, int, str], None] = lambda *_: None
     stopping: Callable[[], bool] = lambda: False
     keep: Callable[[int], None] | None = None
+    cost: Cost = field(default_factory=Cost)

@@ -19,6 +19,7 @@ from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.settings import Train
 from armada_cli.training import checkpoint, log
 from armada_cli.training.batching import epoch_batches, steps_per_epoch
+from armada_cli.training.cost import OWN
 from armada_cli.training.evaluation import Evaluation, Modules, Outcome, Scoring
 from armada_cli.training.host import Host
 from armada_cli.training.model import RowModel
@@ -134,7 +135,7 @@ class Loop:
             # Gradients are exchanged between processes once, after the last micro-batch.
             with self._unsynchronised(last):
                 self.method.before_forward(batch)
-                self.learner.cost.count(self.learner.kind, len(micro))
+                self.host.cost.count(OWN, len(micro))
                 with self.accelerator.autocast():
                     output = self.student.forward(
                         self.wrapped, inputs, hidden_states=self.method.hidden_states, attentions=self.method.attentions
@@ -213,7 +214,7 @@ class Loop:
         if self.folder is None or not self.accelerator.is_main_process:
             return
         with self._timed("checkpoints"):
-            extra = {"epochs": self.evaluation.epochs, "seconds": self.seconds, "passes": self.learner.cost.passes}
+            extra = {"epochs": self.evaluation.epochs, "seconds": self.seconds, "passes": self.host.cost.passes}
             checkpoint.save(self.folder / "checkpoint", step, self.state, extra, self.evaluation.best)
 
     def _resume(self) -> int:
@@ -230,7 +231,7 @@ class Loop:
         step, extra, self.evaluation.best = loaded
         self.evaluation.epochs = list(extra["epochs"])
         self.seconds = dict(extra["seconds"])
-        self.learner.cost.restore(extra.get("passes", {}))
+        self.host.cost.restore(extra.get("passes", {}))
         self._cut_log(step)
         return step
 

@@ -15,7 +15,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from armada_cli.contracts import Model, Problem, Split, Student, StudentOutput
 from armada_cli.targets import NONE, Scale
-from armada_cli.training.cost import STUDENT, Cost
 
 
 @dataclass
@@ -51,7 +50,7 @@ class RowModel(Model):
         device: of the module.
         precision: ``bf16`` runs under autocast.
         unit: what turns the module's answers into standardised targets; see `unit_of`.
-        cost: where the rows of its forward passes are counted, under the name `kind`.
+        count: told how many rows go forward.
     """
 
     def __init__(
@@ -62,12 +61,11 @@ class RowModel(Model):
         device: torch.device,
         precision: str = "float32",
         unit: Scale = NONE,
-        cost: Cost | None = None,
-        kind: str = STUDENT,
+        count: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.student, self.module, self.device = student, module, device
         self.precision, self.unit = precision, unit
-        self.cost, self.kind = cost or Cost(), kind
+        self._count = count
         self._encoded = encoded
 
     @functools.cached_property
@@ -95,7 +93,7 @@ class RowModel(Model):
         parameters: Mapping[str, Tensor] | None = None,
     ) -> StudentOutput:
         inputs = self.inputs(rows.tolist() if isinstance(rows, Tensor) else list(rows))
-        self.cost.count(self.kind, len(rows))
+        self._count(len(rows))
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         with self.autocast():
             if parameters is None:
