@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from running import armada, by_method, results, train
 from test_hard_methods import kill, students
 
 from armada_cli import Batch, Choice, Planned, Problem, Setup, StudentOutput, Term, UserError, choose
-from armada_cli.methods import continuation_kd, pkd, takd
+from armada_cli.methods import continuation_kd, pkd, rail_kd, rco, takd
 from armada_cli.methods.kd import KD
 from armada_cli.settings import Train
 from armada_cli.training.seeds import stream
@@ -29,9 +30,12 @@ class Fake:
     """A student of given hidden states, in the place of a model."""
 
     def __init__(self, states: list[torch.Tensor]) -> None:
-        self.states, self.module = states, torch.nn.Identity()
+        self.states, self.module, self.student = states, torch.nn.Identity(), self
 
-    def __call__(self, rows: Any, **asked: Any) -> StudentOutput:
+    def inputs(self, rows: Any) -> dict[str, torch.Tensor]:
+        return {}
+
+    def forward(self, *arguments: Any, **asked: Any) -> StudentOutput:
         return StudentOutput(torch.zeros(1, 2), torch.zeros(1, 2), tuple(state[:1] for state in self.states))
 
 
@@ -51,7 +55,9 @@ def setup(cached: dict[str, torch.Tensor], kind: str = "classification", **chang
         "stream": lambda name: stream(0, name),
         "steps": 9,
         "learning_rate": lambda step: 1e-3,
-        "cached": lambda role, what: cached[f"{role} {what}"],
+        "cached": lambda role, what, epoch=None: cached[f"{role} {what}" + ("" if epoch is None else f" {epoch}")],
+        "layers": lambda role: 8,
+        "epochs": lambda role: 6,
     }
     return Setup(**values | changed)
 
@@ -310,8 +316,158 @@ def test_the_assistant_lies_midway_and_learns_from_the_teacher() -> None:
 
 def test_an_assistant_must_be_named_where_layers_are_not_known() -> None:
     teacher = choose("student", "encoder", model="somebody/unknown-model")
-    with pytest.raises(UserError, match="their layers are not known"):
+    with pytest.raises(UserError, match="whose layers are not known"):
         takd.TAKDOptions(teacher=teacher).dependencies(planned(choose("student", "bert-6l")))
+
+
+# --------------------------------------------------------------------------------------------------------------- rco
+
+
+def test_anchors_are_evenly_spaced_and_end_at_the_last_epoch() -> None:
+    assert rco.space_anchors(4, 10) == [3, 5, 8, 10]
+    assert rco.space_anchors(4, 12) == [3, 6, 9, 12]
+    assert rco.space_anchors(1, 7) == [7]
+    for anchors in range(1, 8):
+        for epochs in range(1, 9):
+            spaced = rco.space_anchors(anchors, epochs)
+            assert spaced == sorted(set(spaced))
+            assert len(spaced) == min(anchors, epochs)
+            assert spaced[0] >= 1
+            assert spaced[-1] == epochs
+
+
+def route(anchors: int, **changed: Any) -> tuple[rco.RCO, Setup]:
+    """A route behind a teacher of six epochs, whose logits are the number of the epoch; the finished one's are 100."""
+    cached = {f"teacher logits {epoch}": torch.full((ROWS, 2), float(epoch)) for epoch in range(1, 7)}
+    made = setup(cached | {"teacher logits": torch.full((ROWS, 2), 100.0)}, **changed)
+    return rco.RCO(rco.RCOOptions(teacher=sized(2), anchors=anchors), made), made
+
+
+def test_the_student_follows_each_anchor_for_an_equal_share_and_the_finished_teacher_last() -> None:
+    method, made = route(3)
+    followed = [float(method.teacher_logits[method.anchor_at(step)][0, 0]) for step in range(made.steps)]
+    assert followed == [2.0] * 3 + [4.0] * 3 + [100.0] * 3
+    short, made = route(4, steps=2)
+    assert [short.anchor_at(step) for step in range(2)] == [0, 1]
+    assert float(short.teacher_logits[1][0, 0]) == 100
+
+
+def test_a_route_of_one_anchor_is_kd_and_asks_for_no_epochs() -> None:
+    made = setup({"teacher logits": random(ROWS, 2).float()})
+    options = rco.RCOOptions(teacher=sized(2), anchors=1, alpha=0.3)
+    output = StudentOutput(random(ROWS, 2, seed=1).float(), torch.zeros(ROWS, 4))
+    one, other = rco.RCO(options, made), KD(options, made)
+    seen = batch(made.labels, 8)
+    assert values(one.terms(seen, output)) == values(other.terms(seen, output))
+    assert weights(one.terms(seen, output)) == weights(other.terms(seen, output))
+    (needs,) = options.dependencies(planned(choose("student", "bert-6l"))).values()
+    assert not needs.epochs
+    (needs,) = rco.RCOOptions(teacher=sized(2)).dependencies(planned(choose("student", "bert-6l"))).values()
+    assert needs.epochs
+
+
+# ----------------------------------------------------------------------------------------------------------- rail-kd
+
+
+def test_the_unit_distance_is_two_between_orthogonal_vectors() -> None:
+    one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    assert rail_kd.unit_distance(one, other).item() == pytest.approx(2.0)
+    assert rail_kd.unit_distance(one, other, "norm").item() == pytest.approx(1.41421, abs=1e-5)
+    for distance in ("squared", "norm"):
+        own = torch.tensor([[2.0, 0.0]], requires_grad=True)
+        value = rail_kd.unit_distance(one, own, distance)
+        assert value.item() == pytest.approx(0, abs=1e-5)
+        value.backward()
+        assert torch.isfinite(own.grad).all()  # type: ignore[union-attr]
+
+
+def test_layers_are_drawn_anew_each_epoch_in_ascending_order_and_by_the_seed() -> None:
+    drawn = [rail_kd.draw_layers(12, 6, stream(0, f"epoch {epoch}")) for epoch in range(40)]
+    assert all(layers == sorted(set(layers)) and len(layers) == 6 for layers in drawn)
+    assert {layer for layers in drawn for layer in layers} == set(range(1, 13))
+    assert drawn[0] != drawn[1]
+    assert drawn == [rail_kd.draw_layers(12, 6, stream(0, f"epoch {epoch}")) for epoch in range(40)]
+
+
+def rails(kind: str = "classification", own: int = 4, wide: int = 5, **options: Any) -> tuple[Any, StudentOutput, Setup]:
+    """A student of three layers and a teacher of eight."""
+    lead = (ROWS, 2) if kind == "multiple-choice" else (ROWS,)
+    states = [random(*lead, 3, own, seed=layer).float().requires_grad_() for layer in range(4)]
+    outputs = {"regression": 1, "multilabel": 3}.get(kind, 2)
+    cached = {
+        "teacher logits": random(ROWS, outputs, seed=20).float(),
+        "teacher mean:*": random(*lead, 9, wide, seed=21).float(),
+    }
+    made = setup(cached, kind, student=Fake(states))
+    method = rail_kd.RailKD(rail_kd.RailKDOptions(teacher=sized(8), width=6, **options), made)
+    logits = random(ROWS, outputs, seed=23).float().requires_grad_()
+    return method, StudentOutput(logits, torch.zeros(ROWS, own), tuple(states)), made
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.sqrt((vector**2).sum())
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "multilabel", "multiple-choice"])
+@pytest.mark.parametrize("form", ["linear", "concat"])
+def test_rail_kd_is_its_formula(form: str, kind: str) -> None:
+    method, output, made = rails(kind, form=form, alpha=0.2, beta=0.5, temperature=2.0)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])[torch.arange(ROWS) % 2]
+    mask = torch.stack([mask, mask.flip(0)], 1) if kind == "multiple-choice" else mask
+    terms = method.terms(batch(made.labels, 4, mask), output)
+    assert weights(terms) == {"task": pytest.approx(0.3), "soft labels": 0.2, "layers": 0.5}
+    drawn = method.layers_of(4)
+    teacher = made.cached("teacher", "mean:*").double().numpy()
+    assert output.hidden_states is not None
+    own = [state.detach().double().numpy() for state in output.hidden_states]
+    weight = {
+        side: [[value.detach().double().numpy() for value in (linear.weight, linear.bias)] for linear in maps]
+        for side, maps in method.maps.items()
+    }
+    distances = []
+    places = [(row,) for row in range(ROWS)] if mask.ndim == 2 else [(row, choice) for row in range(ROWS) for choice in (0, 1)]
+    for place in places:
+        kept = mask[place].bool().numpy()
+        h_s = [own[layer][place][kept].mean(0) for layer in (1, 2, 3)]
+        h_t = [teacher[place][layer] for layer in drawn]
+        if form == "concat":
+            h_s, h_t = [np.concatenate(h_s)], [np.concatenate(h_t)]
+        for pair, (t, s) in enumerate(zip(h_t, h_s, strict=True)):
+            (w_t, b_t), (w_s, b_s) = weight["teacher"][pair], weight["student"][pair]
+            distances.append(float(((unit(w_t @ t + b_t) - unit(w_s @ s + b_s)) ** 2).sum()))
+    assert values(terms)["layers"] == pytest.approx(np.mean(distances), rel=1e-4)
+    if kind in ("classification", "multiple-choice"):
+        assert values(terms)["soft labels"] == pytest.approx(divergence(method.teacher_logits, output.logits, 2.0), rel=1e-4)
+
+
+def test_rail_kd_does_not_see_padding() -> None:
+    method, output, made = rails()
+    mask = torch.ones(ROWS, 3)
+    before = values(method.terms(batch(made.labels, 0, mask), output))
+    assert output.hidden_states is not None
+    longer = tuple(torch.cat([state, 9 * torch.ones(ROWS, 2, 4)], 1) for state in output.hidden_states)
+    mask = torch.cat([mask, torch.zeros(ROWS, 2)], 1)
+    after = values(method.terms(batch(made.labels, 0, mask), StudentOutput(output.logits, output.pooled, longer)))
+    assert after == pytest.approx(before, rel=1e-6)
+
+
+def test_rail_kd_moves_the_student_and_both_sides_maps_and_no_teacher() -> None:
+    method, output, made = rails()
+    sum(term.weight * term.value for term in method.terms(batch(made.labels), output)).backward()
+    assert all(float(p.grad.abs().max()) > 0 for p in method.student_modules()["maps"].parameters())
+    assert output.hidden_states is not None
+    assert [state.grad is not None for state in output.hidden_states] == [False, True, True, True]
+    assert not method.teacher_means.requires_grad
+    assert method.layers_of(0) == method.layers_of(2) != method.layers_of(3), "nine steps are three epochs"
+
+
+def test_rail_kd_leaves_the_top_layers_out_if_asked_and_refuses_a_teacher_that_is_too_shallow() -> None:
+    method, _, _ = rails(top=False)
+    assert method.student_layers == [1, 2]
+    assert max(max(method.layers_of(step)) for step in range(9)) <= 7
+    with pytest.raises(UserError, match="cannot draw 3 layers of the teacher's 2"):
+        rail_kd.RailKD(method.options.__class__(teacher=sized(2)), dataclasses.replace(method.setup, layers=lambda role: 2))
+    assert list(rail_kd.RailKDOptions(teacher=sized(2), alpha=0.6, beta=0.6).problems(None))  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------------------------- tiny runs
@@ -320,6 +476,8 @@ TRAIN = "{epochs: 3, batch_size: 8, lr: 1e-3, log_every: 1, max_length: 32, prec
 METHODS = {
     "continuation-kd": ("", 2),
     "pkd": ("", 2),
+    "rail-kd": ("", 2),
+    "rco": (", anchors: 2", 2),
     "takd": ("", 3),
 }
 """Method -> its options, and the trials that its recipe plans."""

@@ -136,7 +136,11 @@ class MethodSubject(Subject):
             student=learner,
             finished=finished,
             fresh=fresh,
-            cached=lambda role, what: _outputs(kind, role) if what == "logits" else _states(finished(role), what),
+            layers=lambda role: len(finished(role)([0], hidden_states=True).hidden_states or ()) - 1,
+            epochs=lambda role: TRAIN.epochs,
+            cached=lambda role, what, epoch=None: (
+                _outputs(kind, role) if what == "logits" else _states(finished(role, epoch), what)
+            ),
         )
 
     def make(self, options: Any = None, **changes: Any) -> Any:
@@ -407,7 +411,14 @@ def _note_roles(setup: Setup, noted: set[str]) -> Setup:
         noted.update([start] if start else [])
         return setup.fresh(choice, name, start)
 
-    return dataclasses.replace(setup, cached=noting(setup.cached), finished=noting(setup.finished), fresh=fresh)
+    return dataclasses.replace(
+        setup,
+        cached=noting(setup.cached),
+        finished=noting(setup.finished),
+        layers=noting(setup.layers),
+        epochs=noting(setup.epochs),
+        fresh=fresh,
+    )
 
 
 class _Terms:

@@ -100,7 +100,12 @@ class ToyStudent(Student):
             last = layer(last)
             states.append(last)
         pooled = last.mean(-2)
-        weights = (torch.softmax(last @ last.transpose(-1, -2), -1).unsqueeze(-3),) if attentions else None
+        # Of one head, between the tokens that each layer reads.
+        weights = (
+            tuple(torch.softmax(state @ state.transpose(-1, -2), -1).unsqueeze(-3) for state in states[:-1])
+            if attentions
+            else None
+        )
         if self.problem.kind in ("generation", "masked"):
             # Each token of the second half is told by the one three places before it.
             said, wanted = model.head(last[:, :3]), batch["input_ids"][:, 3:]

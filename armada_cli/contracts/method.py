@@ -76,6 +76,10 @@ class Model(ABC):
     module: nn.Module
 
     @abstractmethod
+    def inputs(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """What the module is given for training rows, padded, by its input names: ``input_ids`` [n, tokens], ..."""
+
+    @abstractmethod
     def __call__(
         self,
         rows: Tensor | Sequence[int],
@@ -138,6 +142,9 @@ def _outside(*arguments: Any, **more: Any) -> NoReturn:
 class _NoModel(Model):
     """Stands for the live student of a method that was set up outside of a trial."""
 
+    def inputs(self, rows: Sequence[int]) -> NoReturn:
+        _outside()
+
     def __call__(self, *arguments: Any, **more: Any) -> NoReturn:
         _outside()
 
@@ -170,13 +177,16 @@ class Setup:
             out in `own_modules`): its head is drawn from the random stream of that name. The choice None is the trial's own
             student. `start` is the role of a finished trial whose weights it begins from; where that trial's task has other
             labels or is a regression, its head is new.
-        cached: (role, what) -> float32 on the CPU, mapped from a file: what the finished student of a role gives for every
-            training row, in `eval` mode and in the precision of its weights. Computed once for all methods and seeds.
+        layers: (role) -> how many layers the finished student of a role has, its embeddings not counted; epochs: (role) -> how
+            many it was trained.
+        cached: (role, what, epoch=None) -> float32 on the CPU, mapped from a file: what the finished student of a role, or its
+            student of an epoch, gives for every training row, in `eval` mode and in the precision of its weights. Computed
+            once for all methods and seeds.
             ``logits`` [rows, c] (for regression standardised as the labels are), ``pooled`` [rows, d], or states of layers
             [rows, k, d]: ``first:1,3`` the first token's, ``mean:1,3`` the mean over tokens; 0 is the embeddings, -1 the last
             layer, ``first:*`` all. For multiple choice there is a dimension of choices behind the rows.
 
-    In a test that sets a method up by hand the last four may be left out; asking for them raises RuntimeError.
+    In a test that sets a method up by hand the last six may be left out; asking for them raises RuntimeError.
     """
 
     problem: Problem
@@ -197,7 +207,9 @@ class Setup:
     student: Model = field(default_factory=_NoModel)
     finished: Callable[..., Model] = _outside
     fresh: Callable[..., Model] = _outside
-    cached: Callable[[str, str], Tensor] = _outside
+    layers: Callable[[str], int] = _outside
+    epochs: Callable[[str], int] = _outside
+    cached: Callable[..., Tensor] = _outside
 
 
 class Method(ABC):

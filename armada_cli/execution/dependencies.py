@@ -105,20 +105,39 @@ class Dependencies:
 
     # ---------------------------------------------------------------------------------------------------- its outputs
 
-    def outputs(self, role: str, what: str, split: Split, scale: Scale) -> Tensor:
+    def epochs(self, role: str) -> int:
+        """Epochs that the student of a role was trained."""
+        return Train(**self._spec(self._trained(role))["train"]).epochs
+
+    @torch.no_grad()
+    def layers(self, role: str, split: Split) -> int:
+        """Layers of the student of a role: what its options say, else what it shows of one row of `split`."""
+        trial = self._trained(role)
+        problem = self._problem(trial)
+        options = self.parts.make_student(self._spec(trial)["build"]["student"]).options
+        if known := (options.size() if hasattr(options, "size") else {}).get("layers"):
+            return int(known)
+        self._require_layout(role, problem)
+        student, model, _ = self.load(trial, problem)
+        rows = student.pad(student.encode(split.texts[:1], problem))
+        states = student.forward(model, {name: value.to(self.device) for name, value in rows.items()}, hidden_states=True)
+        return len(states.hidden_states or ("",)) - 1
+
+    def outputs(self, role: str, what: str, split: Split, scale: Scale, epoch: int | None = None) -> Tensor:
         """See `Setup.cached`."""
         asked = parse(what)
         trial = self._trained(role)
         problem = self._problem(trial)
         self._require_layout(role, problem)
-        key = fingerprint([list(map(list, split.texts)), problem.max_length, dataclasses.asdict(asked)])
+        of_epoch = [] if epoch is None else [epoch]
+        key = fingerprint([list(map(list, split.texts)), problem.max_length, dataclasses.asdict(asked), *of_epoch])
         with self.runs.lock_outputs(trial) as folder:  # several trials may build on it, side by side
-            values = keep_outputs(folder / key, len(split), lambda: self._compute(trial, asked, problem, split))
+            values = keep_outputs(folder / key, len(split), lambda: self._compute(trial, asked, problem, split, epoch))
         return scale.standardise(values) if asked.part == "logits" and problem.kind == "regression" else values
 
     @torch.no_grad()
-    def _compute(self, trial: str, asked: Asked, problem: Problem, split: Split) -> Iterator[Tensor]:
-        student, model, folder = self.load(trial, problem)
+    def _compute(self, trial: str, asked: Asked, problem: Problem, split: Split, epoch: int | None) -> Iterator[Tensor]:
+        student, model, folder = self.load(trial, problem, epoch)
         rest = read_rest(folder) if asked.part == "logits" else NONE
         encoded = encode(student, problem, split)
         for start in range(0, len(split), BLOCK):

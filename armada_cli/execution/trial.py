@@ -333,7 +333,9 @@ class _Trial:
             student=learner,
             finished=lambda role, epoch=None: self.dependencies.finished(role, epoch, training, problem.attentions, scale),
             fresh=fresh,
-            cached=lambda role, what: self.dependencies.outputs(role, what, training, scale),
+            layers=lambda role: self.dependencies.layers(role, training),
+            epochs=self.dependencies.epochs,
+            cached=lambda role, what, epoch=None: self.dependencies.outputs(role, what, training, scale, epoch),
         )
         registered, options = self.parts.method
         return make(registered, options, setup)

@@ -10,6 +10,8 @@ from armada_cli.methods import (
     parameter_matched,
     pkd,
     prokt,
+    rail_kd,
+    rco,
     sftn,
     sftn_teacher,
     takd,
@@ -28,4 +30,6 @@ CARDS = [
     prokt.CARD,
     sftn.CARD,
     sftn_teacher.CARD,
+    rco.CARD,
+    rail_kd.CARD,
 ]

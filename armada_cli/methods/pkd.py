@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from armada_cli.contracts import Batch, Component, Environment, Method, Setup, StudentOutput, Term, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import SoftLabelOptions, count_layers, first_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import SoftLabelOptions, first_tokens, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -102,7 +102,7 @@ class PKD(Method):
         self.projection = self._make_projection(states[-1].shape[-1], self.teacher_states.shape[-1])
 
     def _choose_layers(self, student: int) -> list[int]:
-        teacher = count_layers(self.setup, "teacher", self.options.teacher)
+        teacher = self.setup.layers("teacher")
         if self.options.layers is None:
             return match_layers(teacher, student, self.options.strategy)
         layers = list(self.options.layers)

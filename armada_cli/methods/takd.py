@@ -40,18 +40,18 @@ class TAKDOptions(SoftLabelOptions):
 
 def shortened(teacher: Choice, student: Choice) -> Choice:
     """The teacher with its first layers, as many as lie midway between its own and the student's, rounded up: 9 of 12 for a
-    student of 6.
+    student of 6. A student that does not say how many it has counts as half of the teacher.
 
     Raises:
-        UserError: one of the two does not say how many layers it has, or the teacher cannot be shortened.
+        UserError: the teacher does not say how many layers it has, or cannot be shortened.
     """
     deep, shallow = _depth(teacher), _depth(student)
-    if deep is None or shallow is None or "layers" not in {item.name for item in dataclasses.fields(teacher.options)}:
+    if deep is None or "layers" not in {item.name for item in dataclasses.fields(teacher.options)}:
         raise UserError(
-            f"method 'takd' cannot shorten teacher {teacher.name!r} for student {student.name!r}: their layers are not known",
+            f"method 'takd' cannot shorten teacher {teacher.name!r}, whose layers are not known",
             "Name an assistant: `assistant: {name: encoder, model: ..., layers: 9}`",
         )
-    layers = min(deep, (deep + shallow + 1) // 2)
+    layers = min(deep, (deep + (shallow or deep // 2) + 1) // 2)
     return dataclasses.replace(teacher, options=dataclasses.replace(teacher.options, layers=layers))
 
 

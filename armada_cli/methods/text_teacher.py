@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from armada_cli.contracts import Choice, Model, Needs, Planned, Setup, StudentOutput, option
+from armada_cli.contracts import Choice, Model, Needs, Planned, StudentOutput, option
 from armada_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,12 +41,6 @@ class SoftLabelOptions(TextTeacherOptions):
     )
 
 
-def count_layers(setup: Setup, role: str, choice: Choice) -> int:
-    """Layers of a finished student, the embeddings not counted: what its options say, else it runs on one row."""
-    size = choice.options.size() if hasattr(choice.options, "size") else {}
-    return int(size.get("layers") or len(states_of_one_row(setup.finished(role), f"teacher {choice.name!r}")) - 1)
-
-
 def states_of_one_row(model: Model, what: str) -> tuple[Tensor, ...]:
     """The hidden states of a model on the first training row: as many as it has layers, and the embeddings.
 
@@ -58,7 +52,8 @@ def states_of_one_row(model: Model, what: str) -> tuple[Tensor, ...]:
     training = model.module.training
     model.module.eval()  # a pass without dropout takes nothing from its random stream
     with torch.no_grad():
-        states = model([0], hidden_states=True).hidden_states
+        # By the plugin's own pass: this one is no part of what the training costs.
+        states = model.student.forward(model.module, model.inputs([0]), hidden_states=True).hidden_states
     model.module.train(training)
     if not states:
         raise UserError(f"{what} shows no hidden states, which this method compares", "Take another model, or the method kd")

@@ -23,6 +23,8 @@ _QUOTIENT = re.compile(r"\{(\d+(?:\.\d+)?(?:e[-+]?\d+)?) / ratio\}")
 
 NO_ANCHOR = "the student's plugin hands out no tensor that both come from (StudentOutput.anchor)"
 
+BELOW = "it reaches the student by other layers, or " + NO_ANCHOR
+
 
 def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Figure]]:
     """Medians over a trial's log: term -> its weighted value and its gradient's norm at h'_s, or a word for it."""
@@ -63,7 +65,7 @@ def warnings(records: Sequence[Mapping[str, Any]], advice: Mapping[str, str]) ->
     if "task" in unknown:
         lines.append(f"how hard the terms pull on h'_s beside the task's own loss is unknown: {NO_ANCHOR}")
     else:
-        lines += [f"how hard the {name} term pulls on h'_s is unknown: {NO_ANCHOR}" for name in unknown]
+        lines += [f"how hard the {name} term pulls on h'_s is unknown: {BELOW}" for name in unknown]
     return lines
 
 
