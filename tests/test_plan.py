@@ -317,7 +317,7 @@ def test_a_grid_of_controls_is_a_row_each(recipe: Write) -> None:
         ),
         (
             "{name: undistilled, features: {control: noise}}",
-            "4:51: method 'undistilled' reads no teacher's vectors, and has no features. Remove `features:`",
+            "4:51: method 'undistilled' reads nothing of a teacher's that a control could take away. Remove `features:`",
         ),
         (
             "{name: armada, features: {contrl: noise}}",

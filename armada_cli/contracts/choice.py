@@ -76,6 +76,11 @@ class Choice:
         return self.needs_teacher and asks(self.options, "reads_features", True)
 
     @property
+    def controls(self) -> tuple[str, ...]:
+        """For a method: what may be put in the place of what its teacher knows (`armada_cli.settings.MethodFeatures`)."""
+        return ("shuffled", "noise") if self.needs_teacher else tuple(getattr(self.options, "controls", ()))
+
+    @property
     def features_at_inference(self) -> bool:
         """For a method: whether its student reads the teacher's vectors when it answers, too."""
         return self.reads_features and asks(self.options, "features_at_inference")

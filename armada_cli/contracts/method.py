@@ -225,7 +225,9 @@ class Method(ABC):
     - ``features_at_inference``, beside it: its `inference_modules` read them too. The teacher is then asked about the
       validation rows as well; their vectors are reduced and standardised with the training rows' statistics.
 
-    ``dependencies(trial) -> dict[role, Needs]`` names trials that must be finished first.
+    ``dependencies(trial) -> dict[role, Needs]`` names trials that must be finished first. ``controls``, a tuple, says whether
+    what they know may be taken away: ``shuffled``, where a row is given another row's outputs, and ``noise``, for methods that
+    look at `Setup.cached` alone. With ``needs_teacher`` both may be asked for without saying so.
     """
 
     hidden_states: bool = False

@@ -16,6 +16,7 @@ from armada_cli.digests import DamagedDigests, differences, read_digests
 from armada_cli.errors import TrialFailed
 from armada_cli.execution.assemble import Parts, problem_of
 from armada_cli.execution.outputs import Asked, keep_outputs, parse
+from armada_cli.features import controls
 from armada_cli.files import read_json
 from armada_cli.reading import parse_json
 from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, SPEC, STUDENT, Runs
@@ -23,6 +24,7 @@ from armada_cli.settings import Train
 from armada_cli.targets import NONE, Scale, read_rest
 from armada_cli.training.cost import FINISHED, Cost
 from armada_cli.training.model import RowModel, encode, unit_of
+from armada_cli.training.seeds import stream
 
 START = "start"
 """The role of the trial whose student a training begins with."""
@@ -56,7 +58,12 @@ class Dependencies:
         self.cost = cost or Cost()
         self.parts, self.runs, self.device, self.progress = parts, runs, device, progress
         self.roles: Mapping[str, str] = parts.spec["depends"]
+        self.control: str = parts.spec["control"]
         self._finished: dict[tuple[str, int | None], RowModel] = {}
+
+    @property
+    def _seed_of_control(self) -> int:
+        return stream(self.parts.spec["seed"], f"{self.control} text teacher")
 
     # --------------------------------------------------------------------------------------------------- its students
 
@@ -90,9 +97,14 @@ class Dependencies:
             precision = Train(**self._spec(trial)["train"]).precision
             rows = functools.partial(encode, student, problem, split)
             model.requires_grad_(False)
-            self._finished[role, epoch] = RowModel(
+            finished = RowModel(
                 student, model, rows, self.device, precision, unit, functools.partial(self.cost.count, FINISHED)
             )
+            if self.control == "shuffled":
+                finished.source = controls.exchange(len(split), self._seed_of_control).tolist()
+            elif self.control != "none":
+                raise ValueError(f"a model that is asked live cannot answer with {self.control}")
+            self._finished[role, epoch] = finished
         return self._finished[role, epoch]
 
     def begin(self, role: str, student: Student, problem: Problem) -> nn.Module:
@@ -133,7 +145,10 @@ class Dependencies:
         key = fingerprint([list(map(list, split.texts)), problem.max_length, dataclasses.asdict(asked), *of_epoch])
         with self.runs.lock_outputs(trial) as folder:  # several trials may build on it, side by side
             values = keep_outputs(folder / key, len(split), lambda: self._compute(trial, asked, problem, split, epoch))
-        return scale.standardise(values) if asked.part == "logits" and problem.kind == "regression" else values
+        values = scale.standardise(values) if asked.part == "logits" and problem.kind == "regression" else values
+        if self.control == "none":
+            return values
+        return torch.from_numpy(controls.take_away(values.numpy(), self.control, self._seed_of_control))
 
     @torch.no_grad()
     def _compute(self, trial: str, asked: Asked, problem: Problem, split: Split, epoch: int | None) -> Iterator[Tensor]:

@@ -111,7 +111,7 @@ def describe(
                 "method": trial.method.title,
                 "method_name": trial.method.name,
                 "components": {name: choice.name for name, choice in trial.method.parts()},
-                "control": trial.method.features.get("control", "none") if trial.teacher else None,
+                "control": trial.method.features.get("control", "none" if trial.teacher else None),
                 "options": trial.build["method"]["options"],
                 "train": dict(trial.train),
                 "seed": trial.seed,

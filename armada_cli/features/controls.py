@@ -26,20 +26,30 @@ def take_away(features: np.ndarray, control: str, seed: int, like: np.ndarray | 
 def shuffled(features: np.ndarray, seed: int) -> np.ndarray:
     """h_t of another example in every row: a random permutation that is one cycle, so no row keeps its own.
 
-    features: float32 [n, width] -> float32 [n, width]. With one row there is nothing to exchange.
+    features: float32 [n, ...] -> float32 [n, ...]. With one row there is nothing to exchange.
     """
-    order = np.random.default_rng([seed, 1]).permutation(len(features))
-    result = np.empty_like(features)
-    result[order] = features[np.roll(order, -1)]
-    return result
+    return features[exchange(len(features), seed)]
+
+
+def exchange(rows: int, seed: int) -> np.ndarray:
+    """For each of so many rows the one that it is given in its place, int64 [rows]: a random permutation that is one cycle."""
+    order = np.random.default_rng([seed, 1]).permutation(rows)
+    source = np.empty_like(order)
+    source[order] = np.roll(order, -1)
+    return source
 
 
 def noise(features: np.ndarray, seed: int, rows: int | None = None) -> np.ndarray:
-    """Gaussian rows with the mean and the full covariance of `features`, independent of the examples.
+    """Gaussian rows with the mean and the full covariance of `features`, independent of the examples. Of several vectors a
+    row, [n, k, width], each is drawn by itself, with its own moments.
 
     features: float32 [n, width] -> float32 [rows, width], n rows if None. The moments are the distribution's; a sample's own
     differ from them by the usual error of n draws.
     """
+    if features.ndim > 2:
+        flat = features.reshape(len(features), -1, features.shape[-1])
+        drawn = [noise(flat[:, place], seed + place, rows) for place in range(flat.shape[1])]
+        return np.stack(drawn, axis=1).reshape(-1, *features.shape[1:])
     with one_blas_thread():
         values = features.astype(np.float64)
         mean = values.mean(axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from armada_cli.contracts import Choice, Model, Needs, Planned, StudentOutput, option
 from armada_cli.errors import UserError
@@ -18,6 +18,8 @@ REDUCTIONS = ("batchmean", "mean")
 @dataclass(frozen=True)
 class TextTeacherOptions:
     """The teacher is a finished trial of its own, trained once and shared by all methods and seeds."""
+
+    controls: ClassVar[tuple[str, ...]] = ("shuffled", "noise")
 
     teacher: Choice = option(
         "bert-base", "The text teacher: a student by name, or a mapping with its options", component="student"

@@ -139,6 +139,7 @@ def _trial(
         },
         "train": seen,
         "seed": seed,
+        **({"shown": dict(method.features)} if job is None and method.features else {}),
         "depends": depends,
     }
     if task.registered.component.kind(task.options) == "regression":

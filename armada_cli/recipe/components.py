@@ -254,13 +254,18 @@ def _point(
         str(name.place),
         limit,
     )
-    if registered.kind == "method" and choice.needs_teacher:
+    if registered.kind == "method" and choice.controls:
         defaults = dataclasses.asdict(MethodFeatures())
         shown = {setting.key: setting.value for setting in features if setting.value != defaults[setting.key]}
+        for setting in features:
+            if setting.key in shown and setting.value not in choice.controls:
+                what = f"method {name.value!r} has no control of this kind"
+                problems.add(setting.node.place, what, f"It has {' and '.join(choice.controls)}")
+                return None
         choice = dataclasses.replace(choice, features=shown)
     elif features:
         place = features[0].node.place
-        what = f"{registered.kind} {name.value!r} reads no teacher's vectors, and has no features"
+        what = f"{registered.kind} {name.value!r} reads nothing of a teacher's that a control could take away"
         problems.add(place, what, "Remove `features:`", snippet="")
         return None
     return Point(choice, name.place, {setting.key: setting.node for setting in chosen})

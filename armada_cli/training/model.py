@@ -67,6 +67,8 @@ class RowModel(Model):
         self.precision, self.unit = precision, unit
         self._count = count
         self._encoded = encoded
+        self.source: Sequence[int] | None = None
+        """For each row the one that is read in its place, under the control ``shuffled``."""
 
     @functools.cached_property
     def encoded(self) -> Encoded:
@@ -92,7 +94,8 @@ class RowModel(Model):
         attentions: bool = False,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> StudentOutput:
-        inputs = self.inputs(rows.tolist() if isinstance(rows, Tensor) else list(rows))
+        asked_for = rows.tolist() if isinstance(rows, Tensor) else list(rows)
+        inputs = self.inputs(asked_for if self.source is None else [self.source[row] for row in asked_for])
         self._count(len(rows))
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         with self.autocast():
