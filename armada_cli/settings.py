@@ -51,7 +51,7 @@ class Features:
 
 @dataclass(frozen=True)
 class MethodFeatures:
-    """How a method is shown the teacher's vectors (``features:`` inside a method that needs a teacher)."""
+    """How a method is shown what its teacher knows: vectors, or a text teacher's outputs (``features:`` inside a method)."""
 
     control: str = option(
         "none",

@@ -13,6 +13,7 @@ from armada_cli.losses import DistanceOptions
 from armada_cli.losses.euclid import Euclid
 from armada_cli.methods.armada import Armada, ArmadaOptions
 from armada_cli.methods.kd import KD, KDOptions
+from armada_cli.methods.label_smoothing import LabelSmoothing, LabelSmoothingOptions
 from armada_cli.methods.parameter_matched import ParameterMatched, ParameterMatchedOptions
 from armada_cli.methods.undistilled import Undistilled
 from armada_cli.settings import Train
@@ -377,6 +378,17 @@ def test_kd_is_hintons_loss_with_the_divergence_per_example() -> None:
     p, q = (teacher[:8] / 2).softmax(-1), (output.logits / 2).softmax(-1)
     torch.testing.assert_close(soft.value, 4 * (p * (p.log() - q.log())).sum(-1).mean())
     assert (task.weight, soft.weight) == (0.7, 0.3)
+
+
+def test_label_smoothing_is_kd_of_a_uniform_teacher_and_has_torchs_gradient() -> None:
+    made = setup(logits=torch.zeros(ROWS, CLASSES))
+    batch, output = batch_of(made)
+    smoothed = total(LabelSmoothing(LabelSmoothingOptions(alpha=0.3, temperature=2.0), made).terms(batch, output))
+    torch.testing.assert_close(smoothed, total(KD(KDOptions(alpha=0.3, temperature=2.0), made).terms(batch, output)))
+    z = torch.randn(8, CLASSES, dtype=torch.float64, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    own = total(LabelSmoothing(LabelSmoothingOptions(alpha=0.3), made).terms(batch, StudentOutput(z, output.pooled)))
+    torchs = torch.nn.functional.cross_entropy(z, batch.labels, label_smoothing=0.3)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, z)[0].float() for loss in (own, torchs)))
 
 
 def test_kd_divides_by_the_classes_too_where_it_is_told() -> None:

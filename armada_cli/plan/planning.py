@@ -121,7 +121,7 @@ def _trial(
     seen = dict(train)
     for name in EVALUATION_SETTINGS if generates else ("evaluation_batch",):
         seen.pop(name)
-    identity = {
+    identity: dict[str, Any] = {
         "contract": CONTRACT_VERSION,
         "host": HOST_REVISION,
         "student": plan.identity(student, environment),
@@ -245,7 +245,7 @@ def _evaluation(plan: Plan, task: Choice, trained: Trial, environment: Environme
         )
     limit = task.limit if task.limit is not None else plan.recipe.limit
     depends = {EVALUATED: trained.id}
-    identity = {
+    identity: dict[str, Any] = {
         "contract": CONTRACT_VERSION,
         "host": HOST_REVISION,
         "task": {**plan.identity(task, environment), "limit": {k: v for k, v in limit.items() if k == split}},
@@ -350,7 +350,7 @@ def _ensemble_job(
     """The jobs of an ensemble's members together. Its identity is made of theirs, not of how a recipe writes them."""
     apart = bool(teacher.options.apart)
     component = teacher.registered.component
-    identity = {
+    identity: dict[str, Any] = {
         "name": component.name,
         "revision": component.revision,
         "apart": apart,
