@@ -48,6 +48,8 @@ OWN_WORDS = {
     "layers": "of a student",
     "order": "of rows, of columns, of names",
     "distance": "what a manifold loss is",
+    "loss": "a kind of component; what a step gives",
+    "texts": "what a student reads: `Split.texts`",
 }
 """Names of methods' options, terms or modules that the host has a meaning of its own for."""
 
@@ -150,4 +152,4 @@ def test_methods_are_listed_without_importing_anything_heavy() -> None:
 def test_card_options_and_class_of_a_method_lie_in_one_file(card: Component) -> None:
     module = card.target.partition(":")[0]
     assert card.options is NoOptions or card.options.__module__ == module
-    assert sys.modules[module].CARD is card  # type: ignore[attr-defined]
+    assert any(value is card for value in vars(sys.modules[module]).values())

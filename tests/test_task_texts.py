@@ -15,8 +15,9 @@ from armada_task_texts.options import TextsOptions
 from armada_task_texts.task import Texts
 from running import armada, by_method, train
 
-from armada_cli import Environment, Problem, UserError
+from armada_cli import Environment, Problem, UserError, choose
 from armada_cli.conformance import check_task
+from armada_cli.corpora.rows import write_rows
 from armada_cli.evaluation import metrics
 
 LINES = [
@@ -108,3 +109,79 @@ def test_a_decoder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     ended = armada("check", recipe, "--runs", tmp_path / "runs")
     assert ended.status == 2
     assert "student 'opt-1.3b' is a decoder and cannot do task 'texts' (masked)" in ended.err
+
+
+# ------------------------------------------------------------------------------------------------------ of another task
+
+
+def texts_of_task(of: str, tmp_path: Path, **options: object) -> Texts:
+    return Texts(choose("task", "texts", of={"name": of}, **options).options, Environment(data=tmp_path))
+
+
+def mirror(tmp_path: Path, dataset: str, config: str, rows: dict[str, list[dict[str, object]]]) -> None:
+    for split, table in rows.items():
+        write_rows(tmp_path, dataset, config, split, table)
+
+
+def test_both_texts_of_a_pair_are_texts_each_once(tmp_path: Path) -> None:
+    pairs = [("a b", "c d"), ("a b", "e"), ("f", "c d")]
+    rows = [{"sentence1": one, "sentence2": two, "label": 0} for one, two in pairs]
+    mirror(tmp_path, "nyu-mll/glue", "rte", {"train": rows, "validation": [*rows, rows[0] | {"sentence2": "new"}]})
+    task = texts_of_task("rte", tmp_path)
+    train_rows, held = task.split("train"), task.split("validation")
+    assert [text for (text,) in train_rows.texts] == ["a b", "c d", "e", "f"]
+    assert list(train_rows.teacher_inputs) == ["a b", "c d", "e", "f"]
+    assert list(train_rows.labels) == [0, 0, 0, 0]
+    assert [text for (text,) in held.texts] == ["new"], "what is trained on is not scored"
+
+
+def test_a_question_and_its_choices_are_texts(tmp_path: Path) -> None:
+    row = {"premise": "It rained.", "choice1": "wet", "choice2": "dry", "question": "effect", "label": 0}
+    mirror(tmp_path, "aps/super_glue", "copa", {"train": [row], "validation": [row]})
+    texts = [text for (text,) in texts_of_task("copa", tmp_path).split("train").texts]
+    assert texts[-2:] == ["wet", "dry"]
+    assert len(texts) == 3
+    assert "It rained" in texts[0]
+
+
+def test_as_many_rows_are_taken_as_a_limit_leaves(tmp_path: Path) -> None:
+    rows = [{"sentence": f"text {number}", "label": 0} for number in range(50)]
+    mirror(tmp_path, "nyu-mll/glue", "cola", {"train": rows, "validation": rows})
+    other = choose("task", "cola")
+    wanted = [
+        text
+        for (text,) in other.registered.component.load()(other.options, Environment(data=tmp_path)).sample("train", 7).texts
+    ]
+    assert [text for (text,) in texts_of_task("cola", tmp_path, rows_of=7).split("train").texts] == wanted
+    with pytest.raises(UserError, match="task cola has no texts of its own for validation"):
+        texts_of_task("cola", tmp_path).split("validation")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("", "needs a file, or a task in `of`, and not both"),
+        ("file: lines.txt, of: cola", "needs a file, or a task in `of`, and not both"),
+        ("of: {name: texts, file: lines.txt}", "has texts without labels itself"),
+        ("of: cola, column: text", "only a file has it"),
+        ("file: lines.txt, rows_of: 3", "is about the task in `of`"),
+    ],
+)
+def test_what_makes_no_sense_together_is_one_line(tmp_path: Path, options: str, words: str) -> None:
+    (tmp_path / "lines.txt").write_text("\n".join(LINES), encoding="utf-8")
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"student: bert-base\ntasks: [{{name: texts, {options}}}]\nmethods: [undistilled]\n", encoding="utf-8")
+    ended = armada("check", recipe)
+    assert ended.status == 2
+    assert words in ended.err
+
+
+def test_a_student_learns_the_texts_of_another_task(
+    recipe: Callable[..., Path], table: dict[str, Path], tmp_path: Path
+) -> None:
+    files = f"{{name: files, file: {table['train']}, validation: {table['validation']}}}"
+    path = recipe(tasks=f"[{{name: texts, of: {files}}}]", methods="[undistilled]", teacher="null")
+    done = train(path, tmp_path / "runs")
+    assert done.status == 0, done.err
+    (found,) = by_method(tmp_path / "runs").values()
+    assert found["rows"] == {"train": 96, "validation": 48}

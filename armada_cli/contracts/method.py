@@ -23,6 +23,7 @@ class Planned:
     Attributes:
         student, task: what is trained on what; teacher: whose vectors it reads, or None.
         seed: the trial's seed; kind: the task's kind, one of `TASK_KINDS`.
+        limit: rows of a split at most, by the split's name, as the recipe says.
     """
 
     student: Choice
@@ -30,6 +31,7 @@ class Planned:
     teacher: Choice | None
     seed: int
     kind: str
+    limit: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _parts(trials: Iterable[Trial]) -> list[_Part]:
 
 def _at_hand(task: Choice, environment: Environment) -> bool:
     """Whether the rows can be read here and now."""
-    if task.registered.component.missing_packages():
+    if any(part.registered.component.missing_packages() for part in task.everything()):
         return False
     return not (hasattr(task.options, "downloads") and list(task.options.downloads(environment)))
 

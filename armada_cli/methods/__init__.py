@@ -17,11 +17,17 @@ from armada_cli.methods import (
     sftn_teacher,
     takd,
     undistilled,
+    vidlankd,
+    vokenization,
 )
 
 CARDS = [
     undistilled.CARD,
     armada.CARD,
+    vidlankd.CARD,
+    vidlankd.PRETRAINING,
+    vokenization.CARD,
+    vokenization.PRETRAINING,
     parameter_matched.CARD,
     kd.CARD,
     label_smoothing.CARD,

@@ -117,7 +117,7 @@ def _trial(
         if method.features_at_inference and not training:
             job_of_validation = _job(plan, teacher, task, limit, environment, job)
 
-    depends = _plan_dependencies(plan, student, task, method, teacher, seed, environment, above)
+    depends = _plan_dependencies(plan, student, task, method, teacher, seed, limit, environment, above)
     seen = dict(train)
     for name in EVALUATION_SETTINGS if generates else ("evaluation_batch",):
         seen.pop(name)
@@ -173,6 +173,7 @@ def _plan_dependencies(
     method: Choice,
     teacher: Choice | None,
     seed: int,
+    limit: Mapping[str, int],
     environment: Environment,
     above: tuple[tuple[Any, ...], ...],
 ) -> dict[str, str]:
@@ -187,7 +188,7 @@ def _plan_dependencies(
         what = f"method {method.name!r} needs trials that need others, {MAX_CHAIN} deep"
         raise UserError(f"{method.place}: {what}", "Break the chain; it may have no end")
     depends: dict[str, str] = {}
-    for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind)).items():
+    for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind, limit)).items():
         place = f"{method.place}: method {method.name!r} needs {role!r}"
         other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
         # Under a control nothing that the trial builds on may know the teacher either.
@@ -206,6 +207,10 @@ def _plan_dependencies(
         able = set(other.registered.component.provides) & set(TASK_KINDS)
         if able and on_kind not in able:
             raise UserError(f"{place}, and method {other.name!r} cannot train {on.name!r} ({on_kind})")
+        needed = needs.student.registered.component
+        if on_kind == "masked" and "decoder" in needed.provides and "encoder" not in needed.provides:
+            what = f"{place} on the masked text of {on.name!r}, and the student {needs.student.name!r} is a decoder"
+            raise UserError(what, "Name an encoder; `armada list students` shows which are")
         base = _trained_on(plan, on) if on_kind == "generation" else on
         trial = _trial(
             plan,

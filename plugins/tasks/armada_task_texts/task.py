@@ -1,4 +1,4 @@
-"""Texts of a file, each once, split by a hash of the text."""
+"""Texts of a file, each once, split by a hash of the text; or those of another task, split as it splits its rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from armada_cli import Split, UserError
+from armada_cli import Choice, Split, Task, UserError
 from armada_cli.corpora.json_files import file_place, file_rows
-from armada_cli.corpora.tasks import DividedTask
+from armada_cli.corpora.tasks import DividedTask, require_split
 from armada_cli.evaluation import metrics
 from armada_cli.reading import encoding_fault, read_bytes
 from armada_task_texts.options import TextsOptions
@@ -31,32 +31,53 @@ class Texts(DividedTask):
         """Perplexity of the masked tokens."""
         return metrics.score(self.options.metrics, outputs, labels)
 
-    def read(self) -> dict[str, Split]:
-        """Both splits.
+    def split(self, name: str) -> Split:
+        """See `DividedTask.split`.
 
         Raises:
-            UserError: the file is missing, or not as expected, or too small for two splits.
+            UserError: the file is missing, not as expected, or too small for two splits; or what the task in `of` raises.
         """
+        if self.options.of is not None:
+            return self._split_of(self.options.of, name)
+        split = super().split(name)
+        if not len(split):
+            raise UserError(
+                f"texts: of the different texts in {self.options.file} none is left for {name}",
+                "Add texts, or change validation_share",
+            )
+        return split
+
+    def read(self) -> dict[str, Split]:
+        """Both splits; one may be empty."""
         texts = list(dict.fromkeys(self._texts()))
         keyed = sorted((hashlib.sha256(text.encode()).digest(), text) for text in texts)
         edge = self.options.validation_share * 2**64
         held = [text for digest, text in keyed if int.from_bytes(digest[:8], "big") < edge]
         rest = [text for digest, text in keyed if int.from_bytes(digest[:8], "big") >= edge]
-        parts = {"train": rest, "validation": held}
-        for name, part in parts.items():
-            if not part:
-                raise UserError(
-                    f"texts: of the {len(texts)} different texts in {self.options.file} none is left for {name}",
-                    "Add texts, or change validation_share",
-                )
         return {
             name: Split([(text,) for text in part], [0] * len(part), part)
             for name, part in (("train", rest), ("validation", held))
         }
 
+    def _split_of(self, of: Choice, name: str) -> Split:
+        """The texts of another task, each once: both of a pair, a question and each of its choices. What the training rows have
+        is left out of validation.
+
+        A row of one text keeps what its task shows a teacher, which may be a picture; elsewhere a teacher is shown the text.
+        """
+        require_split(name)
+        task: Task = of.registered.component.load()(of.options, self.environment)
+        training = task.sample("train", self.options.rows_of)
+        shown = _shown(training)
+        if name == "validation":
+            shown = {text: own for text, own in _shown(task.split(name)).items() if text not in shown}
+        if not shown:
+            raise UserError(f"texts: task {of.title} has no texts of its own for {name}", "Choose another task")
+        return Split([(text,) for text in shown], [0] * len(shown), list(shown.values()))
+
     def _texts(self) -> Iterator[str]:
         """The file's texts without spaces around them; empty ones are passed over."""
-        path = Path(self.options.file)
+        path = Path(self.options.file or "")
         if path.suffix.lower() in (".jsonl", ".json"):
             column = self.options.column or "text"
             for number, row in enumerate(file_rows(path, [column])):
@@ -91,3 +112,13 @@ class Texts(DividedTask):
             raise UserError(f"{path} has no column {column!r}", f"It has {known}: name one with `column`")
         for row in reader:
             yield row[column] or ""
+
+
+def _shown(rows: Split) -> dict[str, Any]:
+    """Each text of the rows, with what a teacher is shown of it."""
+    shown: dict[str, Any] = {}
+    for texts, own in zip(rows.texts, rows.teacher_inputs, strict=True):
+        for text in texts:
+            if text.strip():
+                shown.setdefault(text, own if len(texts) == 1 else text)
+    return shown
