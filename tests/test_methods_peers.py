@@ -15,9 +15,10 @@ import torch
 from running import armada, by_method, results, train
 from test_hard_methods import kill, students
 
-from armada_cli import Batch, Environment, Problem, Setup, Split, StudentOutput, Term
+from armada_cli import Batch, Environment, Model, Problem, Setup, Split, StudentOutput, Term
 from armada_cli.conformance.problems import toy_model
 from armada_cli.methods.dml import DML, DMLOptions
+from armada_cli.methods.metadistil import MetaDistil, MetaDistilOptions
 from armada_cli.methods.prokt import ProKT, ProKTOptions
 from armada_cli.methods.sftn_teacher import SFTNTeacher, SFTNTeacherOptions
 from armada_cli.settings import Train
@@ -55,8 +56,7 @@ def make_setup(kind: str = "classification", settings: Train = TRAIN, **parts: A
         stream=lambda name: stream(0, name),
         steps=STEPS,
         learning_rate=lambda step: settings.lr * (1 - step / STEPS),
-        student=student,
-        **{"fresh": fresh, **parts},
+        **{"student": student, "fresh": fresh, **parts},
     )
 
 
@@ -440,6 +440,195 @@ def encoder_of(name: str, kind: str, tiny_student: Path, folder: Path) -> Any:
     return RowModel(student, module, encode(student, problem, split), torch.device("cpu"))
 
 
+# ------------------------------------------------------------------------------------------------------------- metadistil
+
+
+class Scalar(Model):
+    """A model of one number w, which it answers to every row."""
+
+    def __init__(self, value: float) -> None:
+        self.module = torch.nn.Module()
+        self.module.w = torch.nn.Parameter(torch.tensor(value).double())
+
+    def __call__(self, rows: Any, *, parameters: Any = None, **asked: Any) -> StudentOutput:
+        w = self.module.w if parameters is None else parameters["w"]
+        return StudentOutput(w.expand(len(rows), 1), torch.zeros(len(rows), 1))
+
+
+def metadistil(setup: Setup, **options: Any) -> MetaDistil:
+    method = MetaDistil(MetaDistilOptions(**{"beta": 0.0, **options}), setup)
+    if method.projection is not None:
+        method.projection.double()
+    return method
+
+
+def test_the_teachers_gradient_of_one_number_is_the_known_one() -> None:
+    """w = 0, t = 1, loss (w - t)^2 / 2, a step of .1, quiz (w' - 2)^2 / 2: dL/dt = -.19, where a first-order method has 0. Our
+    squared errors have no half in them: a step of .05, and twice the gradient."""
+    setup = make_setup("regression", student=Scalar(0.0), fresh=lambda *_, **__: Scalar(1.0))
+    setup.labels[:] = 2.0
+    method = metadistil(setup, alpha=1.0, virtual_lr=0.05)
+    rows = torch.arange(4)
+    loss = method.quiz_loss(rows, setup.labels[rows], torch.tensor([5, 6]))
+    (gradient,) = torch.autograd.grad(loss, [method.teacher.module.w])
+    is_close(gradient / 2, torch.tensor(-0.19))
+
+
+def test_the_official_soft_term_has_the_known_values() -> None:
+    official, paper = (metadistil(make_setup(), variant=variant, temperature=1.0) for variant in ("official", "paper"))
+    is_close(official.soft(Z_T, Z_S), torch.tensor(0.0625))
+    is_close(paper.soft(Z_T, Z_S), torch.tensor(0.130812))
+    official.options = MetaDistilOptions(variant="official", temperature=2.0)
+    is_close(official.soft(Z_T, Z_S), torch.tensor(0.071797))
+    assert float(official.soft(Z_T, Z_T)) == 0
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_the_students_loss_is_its_formula(variant: str) -> None:
+    setup = make_setup()
+    method = metadistil(setup, beta=100.0, variant=variant)
+    rows = torch.tensor([row for row in range(24) if row not in method.quiz_rows.tolist()][:8])
+    batch, output = batch_of(setup, rows)
+    terms = {term.name: (term.weight, term.value) for term in method.terms(batch, output)}
+    with torch.no_grad():
+        taught = method.teacher.model(rows, hidden_states=True)  # the teacher that has moved
+    p_t, p_s = (taught.logits / 5).softmax(-1), (output.logits / 5).softmax(-1)
+    soft = 25 * kl(p_t, p_s) if variant == "paper" else 25 * (p_t - p_s).square().mean()
+    h_s, h_t = output.hidden_states[1][:, 0], taught.hidden_states[1][:, 0]  # type: ignore[index]
+    cosine = (h_s * h_t).sum(-1) / (h_s.norm(dim=-1) * h_t.norm(dim=-1))
+    assert {name: weight for name, (weight, _) in terms.items()} == {"task": 0.5, "soft labels": 0.5, "layers": 100}
+    is_close(terms["task"][1], -output.logits.log_softmax(-1)[torch.arange(8), batch.labels].mean())
+    is_close(terms["soft labels"][1], soft)
+    is_close(terms["layers"][1], (2 * (1 - cosine) / 24).mean())
+
+
+def test_the_teacher_moves_along_the_gradient_through_the_virtual_step() -> None:
+    """The same by torch's functional transforms, on the module's own layers, in float64."""
+    from torch.func import functional_call, grad
+
+    setup = make_setup()
+    method = metadistil(setup, virtual_lr=0.5, temperature=2.0)
+    rows, quiz = torch.arange(8), torch.tensor([20, 21, 22])
+    inputs = setup.student.inputs(range(24))["input_ids"]  # type: ignore[attr-defined]
+    student, teacher = setup.student.module, method.teacher.module
+
+    class Pass(torch.nn.Module):
+        def __init__(self, module: Any) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, which: torch.Tensor) -> torch.Tensor:
+            state = self.module.embedding(inputs[which])
+            for layer in self.module.layers:
+                state = layer(state)
+            return self.module.head(state.mean(-2))
+
+    def logits(module: torch.nn.Module, weights: dict[str, torch.Tensor], which: torch.Tensor) -> torch.Tensor:
+        return functional_call(Pass(module), {f"module.{name}": value for name, value in weights.items()}, (which,))
+
+    def loss(w: dict[str, torch.Tensor], t: dict[str, torch.Tensor]) -> torch.Tensor:
+        own, taught = logits(student, w, rows), logits(teacher, t, rows)
+        hard = -own.log_softmax(-1)[torch.arange(8), setup.labels[rows]].mean()
+        return 0.5 * hard + 0.5 * 4 * kl((taught / 2).softmax(-1), (own / 2).softmax(-1))
+
+    def judged(t: dict[str, torch.Tensor]) -> torch.Tensor:
+        w = {name: value.detach() for name, value in student.named_parameters()}
+        stepped = {name: w[name] - 0.5 * slope for name, slope in grad(loss)(w, t).items()}
+        return -logits(student, stepped, quiz).log_softmax(-1)[torch.arange(3), setup.labels[quiz]].mean()
+
+    expected = grad(judged)({name: value.detach() for name, value in teacher.named_parameters()})
+    found = torch.autograd.grad(method.quiz_loss(rows, setup.labels[rows], quiz), method.teacher.trained)
+    for (name, value), gradient in zip(expected.items(), found, strict=True):
+        assert float(value.abs().max()) > 0
+        torch.testing.assert_close(gradient, value, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_the_student_never_learns_from_a_quiz_row_and_the_quiz_is_of_no_other() -> None:
+    setup = make_setup()
+    method = metadistil(setup, quiz_share=0.25)
+    assert len(method.quiz_rows) == 6
+    learned = [row for row in range(24) if row not in method.quiz_rows.tolist()]
+    rows = torch.tensor([*learned[:5], *method.quiz_rows[:3].tolist()])
+    batch, output = batch_of(setup, rows)
+    (gradient,) = torch.autograd.grad(total(method.terms(batch, output)), [output.logits])
+    assert (gradient[:5] != 0).all()
+    assert (gradient[5:] == 0).all()
+    drawn = method.drawn_quiz(batch)
+    assert set(drawn.tolist()) <= set(method.quiz_rows.tolist())
+    assert len(drawn) == len(set(drawn.tolist())) == 6
+    again = metadistil(make_setup(), quiz_share=0.25)
+    assert torch.equal(again.quiz_rows, method.quiz_rows)
+
+
+def test_a_batch_of_quiz_rows_alone_moves_nobody() -> None:
+    setup = make_setup(settings=TRAIN)
+    method = metadistil(setup, quiz_share=0.5)
+    before = weights(method.teacher.module)
+    batch, output = batch_of(setup, method.quiz_rows[:4])
+    value = total(method.terms(batch, output))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert all(p.grad is None or not p.grad.any() for p in setup.student.module.parameters())
+    assert all(torch.equal(p, old) for p, old in zip(method.teacher.module.parameters(), before, strict=True))
+
+
+def test_metadistils_gradients_stay_where_they_belong_and_both_models_keep_their_modes() -> None:
+    setup = make_setup()
+    method = metadistil(setup, beta=1.0)
+    before = weights(setup.student.module)
+    terms = method.terms(*batch_of(setup, torch.arange(8)))
+    assert setup.student.module.training
+    assert not method.teacher.module.training
+    assert all(p.grad is None for p in setup.student.module.parameters())
+    assert all(torch.equal(p, old) for p, old in zip(setup.student.module.parameters(), before, strict=True))
+    total(terms).backward()
+    assert all(p.grad is None for p in method.teacher.module.parameters())
+
+
+def test_with_micro_batches_the_teacher_that_is_judged_moves_behind_them_all() -> None:
+    setup = make_setup()
+    method = metadistil(setup)
+    before = weights(method.teacher.module)
+    for rows in (torch.arange(4), torch.arange(4, 8)):
+        method.terms(*batch_of(setup, rows, share=0.5))
+        assert all(torch.equal(p, old) for p, old in zip(method.teacher.module.parameters(), before, strict=True))
+    method.after_step(0)
+    assert not all(torch.equal(p, old) for p, old in zip(method.teacher.module.parameters(), before, strict=True))
+    assert all(p.grad is None for p in method.teacher.module.parameters())
+
+
+@pytest.mark.parametrize("scale", [(1.0, 0.0), (12.0, 1900.0)])
+def test_a_teacher_of_a_regression_begins_as_it_ended(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: tuple[float, float]
+) -> None:
+    """It answers in standardised targets what the finished one answered in the user's unit."""
+    import armada_cli.training.loop as loop
+
+    factor, shift = scale
+    words = ["harbour", "teapot", "garden", "ferry", "lantern", "kitchen", "violin", "meadow", "letter", "orchestra"]
+    rows = ["text,label", *(f"what a {word} we saw,{factor * number + shift}" for number, word in enumerate(words))]
+    table = tmp_path / "years.csv"
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    seen: dict[str, Any] = {}
+    run = loop.Loop.run
+
+    def look(self: Any) -> Any:
+        if isinstance(self.method, MetaDistil):
+            seen["method"] = self.method
+            raise KeyboardInterrupt
+        return run(self)
+
+    monkeypatch.setattr(loop.Loop, "run", look)
+    tasks = f"[{{name: files, file: {table}, target: regression}}]"
+    settings = "{epochs: 20, batch_size: 4, lr: 3e-3, max_length: 32, precision: float32}"
+    done = train(write("metadistil", tasks=tasks, limit="{train: 10}", train=settings), tmp_path / "runs")
+    assert "method" in seen, done.err
+    method = seen["method"]
+    own, finished = method.teacher.model(range(4)).logits, method.setup.finished("teacher")(range(4)).logits
+    assert float(finished.std()) > 0.02
+    torch.testing.assert_close(own, finished, rtol=1e-3, atol=1e-3)
+
+
 # ------------------------------------------------------------------------------------------------------------- end to end
 
 SETTINGS = "{epochs: 2, batch_size: 8, lr: 1e-3, log_every: 1, max_length: 32, precision: float32}"
@@ -448,12 +637,13 @@ LIMIT = "{train: 40, validation: 16}"
 METHODS = {
     "dml": "",
     "dml-large": "name: dml, peer: LARGE, variant: official",
+    "metadistil": "teacher: LARGE",
     "prokt": "teacher: LARGE",
     "sftn": "teacher: LARGE",
 }
 """Case -> its options beside the name, where LARGE is a wider and deeper student than the one that is trained."""
 
-TRIALS = {"dml": 1, "dml-large": 1, "prokt": 1, "sftn": 2}
+TRIALS = {"dml": 1, "dml-large": 1, "metadistil": 2, "prokt": 1, "sftn": 2}
 
 
 @pytest.fixture(scope="session")

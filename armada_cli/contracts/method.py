@@ -178,7 +178,7 @@ class Setup:
         fresh: (choice, stream, start=None) -> a new student for this task, to be trained by the method (which hands its module
             out in `own_modules`): its head is drawn from the random stream of that name. The choice None is the trial's own
             student. `start` is the role of a finished trial whose weights it begins from; where that trial's task has other
-            labels or is a regression, its head is new.
+            labels, its head is new.
         layers: (role) -> how many layers the finished student of a role has, its embeddings not counted; epochs: (role) -> how
             many it was trained.
         cached: (role, what, epoch=None) -> float32 on the CPU, mapped from a file: what the finished student of a role, or its

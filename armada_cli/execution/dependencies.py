@@ -107,13 +107,21 @@ class Dependencies:
             self._finished[role, epoch] = finished
         return self._finished[role, epoch]
 
-    def begin(self, role: str, student: Student, problem: Problem) -> nn.Module:
-        """A model for `problem` with the weights of a role's finished student; torch's generator is seeded for its head."""
+    def begin(self, role: str, student: Student, problem: Problem, scale: Scale | None = None) -> tuple[nn.Module, Scale]:
+        """A model for `problem` with the weights of a role's finished student, and what its answers still have to be multiplied
+        by, and then added to; torch's generator is seeded for its head.
+
+        Args:
+            scale: of a regression's targets, for a caller who can rescale answers: the model keeps its head and gives
+                standardised targets. Without it a regression's head is new, since an export answers in the user's unit.
+        """
         trial = self._trained(role)
-        other = self._problem(trial)
-        # An exported regression answers in the user's unit, and a training begins in that of its own targets.
-        new_head = (other.kind, other.labels) != (problem.kind, problem.labels) or problem.kind == "regression"
-        return student.build(problem, weights=self._folder(trial), new_head=new_head)
+        other, folder = self._problem(trial), self._folder(trial)
+        new_head = (other.kind, other.labels) != (problem.kind, problem.labels)
+        if problem.kind != "regression" or new_head:
+            return student.build(problem, weights=folder, new_head=new_head), NONE
+        model = student.build(problem, weights=folder, new_head=scale is None)
+        return model, NONE if scale is None else student.fold(model, unit_of(read_rest(folder), scale))
 
     # ---------------------------------------------------------------------------------------------------- its outputs
 

@@ -281,7 +281,7 @@ class _Trial:
         student = self.parts.make_student(self.spec["build"]["student"])
         with drawn_from(self.spec["seed"], "student head"):
             begins = START in self.spec["depends"]
-            model = self.dependencies.begin(START, student, problem) if begins else student.build(problem)
+            model = self.dependencies.begin(START, student, problem)[0] if begins else student.build(problem)
         model.to(self.accelerator.device)
         encoded, scale = encode(student, problem, training), NONE
         if problem.kind == "regression":
@@ -303,16 +303,13 @@ class _Trial:
         def fresh(choice: Choice | None, name: str, start: str | None = None) -> RowModel:
             peer = learner.student if choice is None else make(choice.registered, choice.options, self.environment)
             with drawn_from(self.spec["seed"], name):
-                model = peer.build(problem) if start is None else self.dependencies.begin(start, peer, problem)
+                if start is None:
+                    model, unit = peer.build(problem), NONE
+                else:
+                    model, unit = self.dependencies.begin(start, peer, problem, scale)
             rows = functools.partial(encode, peer, problem, training)
-            return RowModel(
-                peer,
-                model.to(device).train(),
-                rows,
-                device,
-                self.train.precision,
-                count=functools.partial(self.cost.count, FRESH),
-            )
+            count = functools.partial(self.cost.count, FRESH)
+            return RowModel(peer, model.to(device).train(), rows, device, self.train.precision, unit, count)
 
         setup = Setup(
             problem=problem,

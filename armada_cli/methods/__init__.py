@@ -8,6 +8,7 @@ from armada_cli.methods import (
     dml,
     kd,
     label_smoothing,
+    metadistil,
     parameter_matched,
     pkd,
     prokt,
@@ -38,6 +39,7 @@ CARDS = [
     prokt.CARD,
     sftn.CARD,
     sftn_teacher.CARD,
+    metadistil.CARD,
     rco.CARD,
     rail_kd.CARD,
 ]

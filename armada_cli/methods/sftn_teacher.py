@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from armada_cli.contracts import Batch, Choice, Component, Method, Model, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Choice, Component, Method, Setup, StudentOutput, Term, option
 from armada_cli.methods.kinds import WITH_LOGITS
+from armada_cli.methods.text_teacher import states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,9 +63,10 @@ class SFTNTeacher(Method):
         from armada_cli.training.seeds import drawn_from
 
         super().__init__(options, setup)
-        depth, width = _measure(setup.student, "the teacher")
+        states = states_of_one_row(setup.student, "the teacher")
+        depth, width = len(states) - 1, states[-1].shape[-1]
         model = setup.fresh(options.branch, "branch 1")
-        own, _ = _measure(model, "the branches' student")
+        own = len(states_of_one_row(model, "the branches' student")) - 1
         blocks = min(options.blocks, depth, own)
         if blocks < 2:
             raise ValueError(f"the teacher has {depth} layers and the student {own}: a branch needs two of each")
@@ -115,19 +117,6 @@ class SFTNTeacher(Method):
             "branches": f"try branch_kl {{{self.options.branch_kl} / ratio}}",
             "branches' labels": f"try branch_labels {{{self.options.branch_labels} / ratio}}",
         }
-
-
-def _measure(model: Model, what: str) -> tuple[int, int]:
-    """The layers of a model, and the width of their states."""
-    import torch
-
-    from armada_cli.training.companion import without_dropout
-
-    with torch.no_grad(), without_dropout(model.module):
-        states = model([0], hidden_states=True).hidden_states
-    if states is None:
-        raise ValueError(f"{what} shows no hidden states")
-    return len(states) - 1, states[-1].shape[-1]
 
 
 CARD = Component(
