@@ -19,7 +19,7 @@ WIDTH = 110
 """Signatures that are longer are written with one argument a line."""
 
 SOURCES = (
-    *(f"contracts/{name}" for name in ("component", "choice", "teacher", "task", "student", "loss", "method")),
+    *(f"contracts/{name}" for name in ("component", "choice", "teacher", "task", "tokens", "student", "loss", "method")),
     *("content", "errors", "registry/choosing", "registry/hookspecs"),
 )
 
@@ -58,13 +58,16 @@ PAGES = {
         ),
     ),
     "teacher": Page("Teacher", CARD, ("Teacher", "TeacherInput", "Unanswered"), "armada_teachers"),
-    "student": Page("Student", CARD, ("Student", "Problem", "StudentOutput", "Decoding"), "armada_students"),
+    "student": Page("Student", CARD, ("Student", "Problem", "StudentOutput", "TokenOutput", "Decoding"), "armada_students"),
     "task": Page("Task", CARD, ("Task", "Split", "limited_rows", "Decoding", "TASK_KINDS"), "armada_tasks"),
     "loss": Page("Loss", CARD, ("Loss",), "armada_losses"),
     "method": Page(
         "Method",
         CARD,
-        ("Method", "Needs", "Planned", "Model", "Term", "Batch", "Setup", "StudentOutput", "Problem"),
+        (
+            *("Method", "Needs", "Planned", "Model", "Term", "Batch", "Setup", "StudentOutput", "Problem"),
+            *("TokenOutput", "TopTokens", "TokenTargets", "Decoding"),
+        ),
         "armada_methods",
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from armada_student_decoders.student import Decoder
 
 
@@ -25,3 +27,36 @@ class Listing(Decoder):
 
     def likelihoods(self, model, rows):
         return [[value / len(rows) for value in row] for row in super().likelihoods(model, rows)]
+
+
+class Mute(Decoder):
+    """Says nothing of tokens."""
+
+    def forward(self, model, batch, hidden_states=False, attentions=False, tokens=False):
+        return super().forward(model, batch, hidden_states, attentions)
+
+
+class Wordy(Decoder):
+    """Hands the tokens out with every pass."""
+
+    def forward(self, model, batch, hidden_states=False, attentions=False, tokens=False):
+        return super().forward(model, batch, hidden_states, attentions, tokens=True)
+
+
+class Late(Decoder):
+    """Gives the logits of the next place."""
+
+    def forward(self, model, batch, hidden_states=False, attentions=False, tokens=False):
+        output = super().forward(model, batch, hidden_states, attentions, tokens)
+        if output.tokens is not None:
+            output.tokens.logits = output.tokens.logits.roll(-1, 0)
+        return output
+
+
+class Astray(Decoder):
+    """Counts rows from 1."""
+
+    def forward(self, model, batch, hidden_states=False, attentions=False, tokens=False):
+        output = super().forward(model, batch, hidden_states, attentions, tokens)
+        said = output.tokens
+        return dataclasses.replace(output, tokens=said and dataclasses.replace(said, rows=said.rows + 1))

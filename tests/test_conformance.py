@@ -210,18 +210,22 @@ def test_a_broken_student_is_told_why(check: str, words: str, target: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("target", "words"),
+    ("check", "target", "words"),
     [
-        ("Crowded", "The drawn answer to prompt 2 is"),
-        ("Parrot", "Its answers begin with the prompt"),
-        ("Listing", "Likelihoods of candidates are others in a batch than alone"),
+        ("generation", "Crowded", "The drawn answer to prompt 2 is"),
+        ("generation", "Parrot", "Its answers begin with the prompt"),
+        ("generation", "Listing", "Likelihoods of candidates are others in a batch than alone"),
+        ("tokens", "Mute", "Asked for tokens, it gives none"),
+        ("tokens", "Wordy", "gives StudentOutput.tokens without being asked"),
+        ("tokens", "Late", "the logits at a token are those that it is predicted from"),
+        ("tokens", "Astray", "numbers of the batch's rows, going up"),
     ],
 )
-def test_a_broken_decoder_is_told_why(target: str, words: str) -> None:
+def test_a_broken_decoder_is_told_why(check: str, target: str, words: str) -> None:
     llama = Catalog.load(warn=False).find("student", "llama-7b").component
     broken = dataclasses.replace(llama, name=target.lower(), target=f"broken_decoder:{target}")
     with pytest.raises(NotConforming, match=words):
-        check_student(broken, only=["generation"])
+        check_student(broken, only=[check])
 
 
 @pytest.mark.parametrize(("check", "words", "target", "options"), broken_plugins.METHODS, ids=named)
@@ -241,7 +245,7 @@ def test_every_check_has_a_plugin_that_breaks_it() -> None:
     ):
         questions = importlib.import_module(f"armada_cli.conformance.{module}").QUESTIONS
         names = {name for name, _ in questions} - (set() if kind == "teacher" else shared)
-        elsewhere = {"generation"} if kind == "student" else set()  # test_a_broken_decoder_is_told_why
+        elsewhere = {"generation", "tokens"} if kind == "student" else set()  # test_a_broken_decoder_is_told_why
         assert names - {row[0] for row in broken} == elsewhere
 
 

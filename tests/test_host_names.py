@@ -48,12 +48,18 @@ OWN_WORDS = {
     "layers": "of a student",
     "order": "of rows, of columns, of names",
     "distance": "what a manifold loss is",
+    "width": "of vectors (`Setup.feature_width`), and of a terminal",
+    "form": "of a text",
     "loss": "a kind of component; what a step gives",
     "texts": "what a student reads: `Split.texts`",
+    "sample": "rows of a task (`Task.sample`), and how an answer is made (`Decoding`)",
+    "max_new_tokens": "of `Decoding`",
+    "top_k": "of `Decoding`",
+    "temperature": "of a distribution that is drawn from or kept (`Decoding`, `TopTokens`)",
 }
 """Names of methods' options, terms or modules that the host has a meaning of its own for."""
 
-EVERYDAY = {*OWN_WORDS, "pooling", "projection", "temperature"}
+EVERYDAY = {*OWN_WORDS, "pooling", "projection"}
 """Words that may stand in a sentence of the host."""
 
 

@@ -70,7 +70,23 @@ def _lines(outlook: dict[str, Any]) -> list[str]:
             "not counted before the data are there" if item["missing"] is None else f"{item['missing']} of {item['total']}"
         )
         lines.append(f"to represent   {item['teacher']} on {item['task']}: {missing}")
+    lines += [_output_line(item) for item in outlook["outputs"]]
     lines += [f"to install     {line}" for line in outlook["packages"]]
     lines += [f"to download    {line}" for line in outlook["downloads"]]
     lines += [f"note           {line}" for line in outlook["notes"]]
     return lines
+
+
+def _output_line(item: dict[str, Any]) -> str:
+    """What a text teacher is asked for, and what that costs."""
+    who = f"{item['teacher']} on {item['task']}"
+    if "live" in item:
+        size = f" of {item['parameters'] / 1e9:.2g}B parameters" if item["parameters"] else ""
+        return f"at each step   {who}: a forward pass{size} more, for {item['live']}"
+    return f"to keep        {who}: {item['what']}, {_size(item['gigabytes'])}"
+
+
+def _size(gigabytes: float | None) -> str:
+    if gigabytes is None:
+        return "of a size not known before data and weights are here"
+    return f"about {gigabytes:.2g} GB" if gigabytes >= 0.01 else "less than 0.01 GB"

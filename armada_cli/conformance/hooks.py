@@ -128,7 +128,7 @@ def check_representations(subject: MethodSubject) -> str:
         batch = make_batch(learner, trained.features, range(ROWS))
         with torch.no_grad():
             method.before_forward(batch)
-            output = learner(batch.rows, hidden_states=method.hidden_states, attentions=method.attentions)
+            output = learner(batch.rows, hidden_states=method.hidden_states, attentions=method.attentions, tokens=method.tokens)
             first, second = (method.representations(batch, output) for _ in range(2))
         require(
             isinstance(first, Mapping) and all(isinstance(name, str) for name in first),

@@ -26,7 +26,7 @@ from armada_cli.conformance.problems import (
     toy_model,
 )
 from armada_cli.conformance.subject import Subject, shared_questions
-from armada_cli.contracts import TASK_KINDS, Method, Needs, Setup, Student, Term
+from armada_cli.contracts import TASK_KINDS, Method, Needs, Setup, Student, Term, TokenTargets, TopTokens
 from armada_cli.contracts.choice import asks
 from armada_cli.errors import Interrupted
 from armada_cli.execution.outputs import parse
@@ -39,6 +39,7 @@ from armada_cli.training.model import RowModel
 from armada_cli.training.objective import task_loss
 from armada_cli.training.schedule import learning_rate
 from armada_cli.training.seeds import stream
+from armada_cli.training.tokens import keep_top
 
 TRAIN = Train(epochs=10, batch_size=8, lr=2e-2, weight_decay=0.0, warmup=0.0, max_length=8, precision="float32")
 STEPS = 30
@@ -141,6 +142,7 @@ class MethodSubject(Subject):
             cached=lambda role, what, epoch=None: (
                 _outputs(kind, role) if what == "logits" else _states(finished(role, epoch), what)
             ),
+            cached_tokens=lambda role, asked: functools.partial(_tokens, finished(role), asked),
         )
 
     def make(self, options: Any = None, **changes: Any) -> Any:
@@ -397,6 +399,15 @@ def check_pickling(subject: MethodSubject) -> str:
     return subject.check_pickling()
 
 
+def _tokens(model: RowModel, asked: TopTokens, rows: Tensor) -> TokenTargets:
+    """What a finished toy says to the tokens of some rows' responses."""
+    with torch.no_grad():
+        said = model(rows, tokens=True).tokens
+    if said is None:
+        raise ValueError("cached_tokens() is for generation: the rows of other tasks have no responses")
+    return TokenTargets(*keep_top(said.logits, asked), said.labels)
+
+
 def _note_roles(setup: Setup, noted: set[str]) -> Setup:
     """The setup, writing down which finished trials it is asked for."""
 
@@ -414,6 +425,7 @@ def _note_roles(setup: Setup, noted: set[str]) -> Setup:
     return dataclasses.replace(
         setup,
         cached=noting(setup.cached),
+        cached_tokens=noting(setup.cached_tokens),
         finished=noting(setup.finished),
         layers=noting(setup.layers),
         epochs=noting(setup.epochs),

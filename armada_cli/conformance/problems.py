@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armada_cli.contracts import Environment, NoOptions, Problem, Student, StudentOutput, Task
+from armada_cli.contracts import Environment, NoOptions, Problem, Student, StudentOutput, Task, TokenOutput
 from armada_cli.training.model import Encoded, RowModel
 
 ROWS, TOKENS, VOCABULARY, HIDDEN, LAYERS, FEATURES = 24, 6, 16, 24, 2, 128
@@ -91,7 +91,12 @@ class ToyStudent(Student):
         return {name: torch.tensor([row[name] for row in examples]) for name in examples[0]}
 
     def forward(
-        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+        self,
+        model: nn.Module,
+        batch: Mapping[str, Tensor],
+        hidden_states: bool = False,
+        attentions: bool = False,
+        tokens: bool = False,
     ) -> StudentOutput:
         assert isinstance(model, ToyModel)
         last = model.embedding(batch["input_ids"])
@@ -112,13 +117,20 @@ class ToyStudent(Student):
             losses = functional.cross_entropy(said.transpose(1, 2), wanted, reduction="none")
             counted = torch.stack([losses.sum(1), torch.full_like(losses[:, 0], losses.shape[1])], 1)
             logits = said.new_empty(0) if self.problem.kind == "generation" else counted
-            return StudentOutput(logits, pooled, tuple(states), losses.mean(), attentions=weights)
+            said_to = None
+            if tokens and self.problem.kind == "generation":
+                rows = torch.arange(len(wanted)).repeat_interleave(wanted.shape[1])
+                said_to = TokenOutput(said.flatten(0, 1), wanted.flatten(), rows)
+            return StudentOutput(logits, pooled, tuple(states), losses.mean(), attentions=weights, tokens=said_to)
         logits = model.head(pooled)
         logits = logits.squeeze(-1) if self.problem.kind == "multiple-choice" else logits
         return StudentOutput(logits, pooled, tuple(states), attentions=weights)
 
     def save(self, model: nn.Module, problem: Problem, folder: Path) -> None:
         raise NotImplementedError("a toy is not kept")
+
+    def vocabulary(self) -> str:
+        return "toy"
 
 
 def toy_model(kind: str, seed: int, own_pooler: bool = True) -> RowModel:

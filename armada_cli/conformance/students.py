@@ -113,10 +113,10 @@ class StudentSubject(Subject):
             return self.first.pad(self.first.encode(rows, self.problem(kind)))
 
     def forward(
-        self, model: nn.Module, batch: dict[str, Tensor], hidden_states: bool = False, attentions: bool = False
+        self, model: nn.Module, batch: dict[str, Tensor], hidden_states: bool = False, attentions: bool = False, **more: bool
     ) -> StudentOutput:
         with self.at_work():
-            return self.first.forward(model, batch, hidden_states=hidden_states, attentions=attentions)
+            return self.first.forward(model, batch, hidden_states=hidden_states, attentions=attentions, **more)
 
     @functools.cached_property
     def exports(self) -> dict[str, Path]:
@@ -274,6 +274,57 @@ def check_attentions(subject: StudentSubject) -> str:
         require(far <= 10 * TOLERANCE, f"Built for attentions, its outputs on {kind} are others (by {far:.2g})")
         counts.append(len(weights))
     return f"{max(counts)} layers of weights"
+
+
+@asked(QUESTIONS, "tokens")
+def check_tokens(subject: StudentSubject) -> str:
+    """What it says to each token of the responses: the loss follows from it, and it is the same alone and in a batch."""
+    if "generation" not in subject.able:
+        raise NotAsked("It does not generate")
+    name = subject.first.vocabulary()
+    require(isinstance(name, str) and bool(name), f"vocabulary() returns {name!r}; it must be a text that tells its tokens")
+    model, texts = subject.models["generation"], subject.texts("generation")
+    with torch.no_grad():
+        usual = subject.forward(model, subject.batch("generation"))
+        output = subject.forward(model, subject.batch("generation"), tokens=True)
+        alone = [subject.forward(model, subject.batch("generation", [text]), tokens=True).tokens for text in texts]
+    require(usual.tokens is None, "It gives StudentOutput.tokens without being asked; they would fill the memory of every step")
+    tokens = output.tokens
+    if tokens is None or output.loss is None:
+        raise Broken("Asked for tokens, it gives none; StudentOutput.tokens holds the logits of the responses' tokens")
+    m, shape = len(tokens.labels), list(tokens.logits.shape)
+    require(
+        len(shape) == 2 and shape[0] == m and tokens.labels.ndim == 1 and tokens.rows.shape == tokens.labels.shape,
+        f"Its tokens have logits {shape}, labels {list(tokens.labels.shape)} and rows {list(tokens.rows.shape)}; they are "
+        "[m, V], [m] and [m]",
+    )
+    rows = tokens.rows.tolist()
+    require(
+        rows == sorted(rows) and set(rows) == set(range(len(texts))),
+        f"The rows of its tokens are {rows[:8]}...; they are numbers of the batch's rows, going up, each with its response",
+    )
+    loss = torch.nn.functional.cross_entropy(tokens.logits.float(), tokens.labels)
+    far = float((loss - output.loss).abs())
+    require(
+        far <= 10 * TOLERANCE,
+        f"The cross-entropy of its tokens is {float(loss):.5g} and its loss {float(output.loss):.5g}; the logits at a token "
+        "are those that it is predicted from, one place before it, and no token of a prompt or of the padding is among them",
+    )
+    far = abs(float(usual.loss) - float(output.loss)) if usual.loss is not None else 0.0
+    require(far <= TOLERANCE, f"Asked for tokens, its loss is another one (by {far:.2g})")
+    for row, single in enumerate(alone):
+        own = tokens.rows == row
+        require(
+            single is not None and torch.equal(single.labels, tokens.labels[own]),
+            f"The tokens of the response of row {row} are others beside longer rows",
+        )
+        assert single is not None
+        far = float((single.logits - tokens.logits[own]).abs().max())
+        require(
+            far <= 10 * TOLERANCE,
+            f"What it says to the tokens of row {row} is something else beside longer rows (by {far:.2g})",
+        )
+    return f"Logits over {shape[1]} tokens; the loss is their mean cross-entropy"
 
 
 @asked(QUESTIONS, "new head")

@@ -29,11 +29,13 @@ from armada_cli.contracts.method import Batch, Method, Model, Needs, Planned, Se
 from armada_cli.contracts.student import Problem, Student, StudentOutput
 from armada_cli.contracts.task import TASK_KINDS, Decoding, Split, Task, limited_rows
 from armada_cli.contracts.teacher import Teacher, TeacherInput, Unanswered
+from armada_cli.contracts.tokens import LIVE, TokenOutput, TokenTargets, TopTokens
 
 __all__ = [
     "CONTRACT_VERSION",
     "JSON",
     "KINDS",
+    "LIVE",
     "TASK_KINDS",
     "Batch",
     "Choice",
@@ -56,6 +58,9 @@ __all__ = [
     "Teacher",
     "TeacherInput",
     "Term",
+    "TokenOutput",
+    "TokenTargets",
+    "TopTokens",
     "Unanswered",
     "canonical",
     "content_fingerprint",

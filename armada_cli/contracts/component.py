@@ -150,11 +150,16 @@ class Component:
             ``folder``; see `armada_cli.models.tiny`.
         ``size() -> dict``: for a student, what an estimate needs: ``parameters``, ``trainable``, ``hidden``, ``layers``,
             ``heads``, ``vocabulary``.
+        ``vocabulary() -> str | None``: for a student, what stands for its tokens and their numbers as its files tell it, None
+            where they are not here; two students with equal ones read every text as the same numbers.
         ``rows() -> dict``: for a task, what an estimate needs before the data are there: rows of ``train`` and
             ``validation``, and ``tokens``, the usual length of one input.
         ``trained_on() -> Choice | None``: for a task that is evaluated on a student trained on another task: that task.
         ``dependencies(trial) -> dict[role, Needs]``: for a method, the trials that must be finished before `trial`, a
             `Planned`, can begin; the role ``start`` is where its student begins.
+        ``reads(trial) -> dict[role, tuple]``: for a method, what it will ask of the students of those trials for every
+            training row, so that `armada check` can tell what it costs: names as `Setup.cached` takes them, `TopTokens`, or
+            ``live`` for one that is asked at every step.
         ``members() -> tuple[Choice, ...]``: for a teacher that stands for several, whose vectors are kept one by one; its
             ``apart`` tells whether their features stay apart (`Setup.parts`).
         ``prepare(environment) -> None``: make what the component needs on this machine beyond its packages, once, such as

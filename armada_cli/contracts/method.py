@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from armada_cli.contracts.choice import Choice
 from armada_cli.contracts.loss import Loss
 from armada_cli.contracts.student import Problem, Student, StudentOutput
-from armada_cli.contracts.task import Split
+from armada_cli.contracts.task import Decoding, Split
+from armada_cli.contracts.tokens import TokenTargets, TopTokens
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +46,10 @@ class Needs:
         task: on what; None is the dependent trial's own task.
         seed: its seed, shared by all seeds of the dependent trial unless that passes its own on.
         epochs: keep the student of every epoch (`Setup.finished` with an epoch).
-        answers: let it answer the prompts of the training split, for `Method.training`; for generation tasks.
+        answers: let it answer the prompts of the training split, for `Method.training`; for generation tasks. True asks as the
+            task is asked in its evaluation, a `Decoding` as that says (of its seeds the first).
+        vocabulary: its tokens are compared with the trained student's, so both must have one vocabulary. Two that differ are
+            refused at `armada check` where both can be told by their options (``vocabulary()``), else when the trial starts.
     """
 
     student: Choice
@@ -53,7 +57,8 @@ class Needs:
     task: Choice | None = None
     seed: int = 0
     epochs: bool = False
-    answers: bool = False
+    answers: bool | Decoding = False
+    vocabulary: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Model(ABC):
         *,
         hidden_states: bool = False,
         attentions: bool = False,
+        tokens: bool = False,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> StudentOutput:
         """One forward pass over rows of the training split, in the precision that the model is trained in.
@@ -97,7 +103,7 @@ class Model(ABC):
 
         Args:
             rows: numbers of training rows, [n], on any device.
-            hidden_states, attentions: see `StudentOutput`. Attentions need a method that says `Method.attentions`.
+            hidden_states, attentions, tokens: see `StudentOutput`. Attentions need a method that says `Method.attentions`.
             parameters: name of a parameter of `module` -> the tensor to run with in its place
                 (`torch.func.functional_call`); the others are the module's own. Attention is then computed by operations that
                 have a second derivative, which torch's fast kernels lack: of such a pass one may take gradients with
@@ -188,7 +194,11 @@ class Setup:
             [rows, k, d]: ``first:1,3`` the first token's, ``mean:1,3`` the mean over tokens; 0 is the embeddings, -1 the last
             layer, ``first:*`` all. For multiple choice there is a dimension of choices behind the rows.
 
-    In a test that sets a method up by hand the last six may be left out; asking for them raises RuntimeError.
+        cached_tokens: (role, `TopTokens`) -> a function: numbers of training rows -> the distributions over the vocabulary that
+            the finished student of a role has at the tokens of their responses, `TokenTargets` on the CPU. Computed once for
+            all methods and seeds, as `cached`. Both students must have one vocabulary.
+
+    In a test that sets a method up by hand the last seven may be left out; asking for them raises RuntimeError.
     """
 
     problem: Problem
@@ -212,6 +222,7 @@ class Setup:
     layers: Callable[[str], int] = _outside
     epochs: Callable[[str], int] = _outside
     cached: Callable[..., Tensor] = _outside
+    cached_tokens: Callable[[str, TopTokens], Callable[[Tensor], TokenTargets]] = _outside
 
 
 class Method(ABC):
@@ -238,6 +249,10 @@ class Method(ABC):
     attentions: bool = False
     """Whether `terms` looks at attention weights. A class attribute: students are then built with an attention that can show
     them (`Problem.attentions`), finished and fresh ones too, and ``output.attentions`` is there."""
+
+    tokens: bool = False
+    """Whether `terms` looks at what is said to each token of the responses: ``output.tokens`` is then there. For generation; a
+    method that trains other kinds too, or looks at it with some options only, sets it on itself when it is made."""
 
     student_side: frozenset[str] = frozenset()
     """Which of `own_modules` belong to the student, as its projection does; the report counts the others as the teacher's."""

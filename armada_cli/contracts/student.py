@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts.component import Environment
 from armada_cli.contracts.task import Decoding
+from armada_cli.contracts.tokens import TokenOutput
 from armada_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class StudentOutput:
             where they are given, else `pooled`.
         attentions: the layers' attention weights [n, heads, tokens, tokens], when they were asked for; for multiple choice
             [n, choices, heads, tokens, tokens].
+        tokens: for generation, what is said to each token of the responses, when it was asked for.
     """
 
     logits: Tensor
@@ -65,6 +67,7 @@ class StudentOutput:
     loss: Tensor | None = None
     anchor: Tensor | None = None
     attentions: tuple[Tensor, ...] | None = None
+    tokens: TokenOutput | None = None
 
 
 class Student(ABC):
@@ -101,9 +104,18 @@ class Student(ABC):
 
     @abstractmethod
     def forward(
-        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+        self,
+        model: nn.Module,
+        batch: Mapping[str, Tensor],
+        hidden_states: bool = False,
+        attentions: bool = False,
+        tokens: bool = False,
     ) -> StudentOutput:
         """One forward pass.
+
+        Args:
+            tokens: give `StudentOutput.tokens`; only a student that was built for generation is asked for it. Without it
+                nothing as wide as the vocabulary is handed out, since it would live as long as the output.
 
         For `masked` it hides tokens first: in training those that torch's global generators draw, otherwise (``model.training``
         is false) ones that depend on the row alone."""
@@ -136,6 +148,15 @@ class Student(ABC):
         """For rows ``(prompt, candidate_0, ...)`` the log-likelihood of each candidate after its prompt, in nats, divided by
         its number of tokens."""
         raise UserError(f"student {type(self).__name__} cannot generate text", "Choose a decoder: `armada list students`")
+
+    def vocabulary(self) -> str:
+        """What stands for the student's tokens and their numbers: equal for two students that read every text as the same
+        numbers. For a student that generates; the tokens of two others cannot be compared.
+
+        Raises:
+            UserError: it does not say.
+        """
+        raise UserError(f"student {type(self).__name__} does not tell its vocabulary", "Choose another student or method")
 
     def merge(self, folder: Path, output: Path) -> None:
         """Write what `save` wrote into `folder` as one ordinary transformers folder: adapters folded into the weights. For a

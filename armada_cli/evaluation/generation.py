@@ -59,6 +59,7 @@ def evaluate(
     task: Task,
     split: Split,
     *,
+    decoding: Decoding | None = None,
     batch_size: int,
     accelerator: Accelerator,
     notes: Path | None = None,
@@ -68,6 +69,7 @@ def evaluate(
     """Ask a student all questions of a split and score what it says.
 
     Args:
+        decoding: how the prompts are answered in the place of what the task says; the answers are then not scored.
         batch_size: prompts answered side by side in one process.
         notes: file in which answers are kept while they come; removed by whoever has stored the result. None keeps none.
         stopping: asked after every batch.
@@ -80,11 +82,14 @@ def evaluate(
     model.eval()
     try:
         with torch.no_grad():  # in the precision of the student's weights, whatever it was trained in
-            if task.decoding is None:
+            if decoding is None and task.decoding is None:
                 return _by_likelihood(student, model, task, split, batch_size, accelerator, progress, stopping)
-            return _by_answers(student, model, task, split, task.decoding, batch_size, accelerator, notes, progress, stopping)
+            how = decoding or task.decoding
+            assert how is not None
+            answers = _answers(student, model, split, how, batch_size, accelerator, notes, progress, stopping)
     finally:
         model.train(training)
+    return Evaluation({}, {}, answers) if decoding is not None else _scored(task, split, answers)
 
 
 def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -93,10 +98,9 @@ def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _by_answers(
+def _answers(
     student: Student,
     model: nn.Module,
-    task: Task,
     split: Split,
     decoding: Decoding,
     batch_size: int,
@@ -104,7 +108,8 @@ def _by_answers(
     notes: Path | None,
     progress: Progress,
     stopping: Callable[[], bool],
-) -> Evaluation:
+) -> dict[int, list[str]]:
+    """Seed -> the answers to all prompts, in the split's order."""
     prompts = [texts[0] for texts in split.texts]
     total, done = len(prompts) * len(decoding.seeds), 0
     found: dict[int, list[str]] = {}
@@ -129,10 +134,14 @@ def _by_answers(
                 if stopping():
                     raise Interrupted
             found[seed] = _gathered(mine, len(prompts), accelerator)
-    by_seed = {seed: {k: float(v) for k, v in task.score(said, split.labels).items()} for seed, said in found.items()}
+    return found
+
+
+def _scored(task: Task, split: Split, answers: dict[int, list[str]]) -> Evaluation:
+    by_seed = {seed: {k: float(v) for k, v in task.score(said, split.labels).items()} for seed, said in answers.items()}
     names = next(iter(by_seed.values()))
     scores = {name: math.fsum(item[name] for item in by_seed.values()) / len(by_seed) for name in names}
-    return Evaluation(scores, by_seed, found)
+    return Evaluation(scores, by_seed, answers)
 
 
 def _by_likelihood(

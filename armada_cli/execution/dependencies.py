@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from armada_cli.contracts import Problem, Split, Student, fingerprint
+from armada_cli.contracts import Problem, Split, Student, TopTokens, fingerprint
 from armada_cli.digests import DamagedDigests, differences, read_digests
-from armada_cli.errors import TrialFailed
+from armada_cli.errors import TrialFailed, UserError
 from armada_cli.execution.assemble import Parts, problem_of
 from armada_cli.execution.outputs import Asked, keep_outputs, parse
+from armada_cli.execution.token_outputs import StoredTokens, TokenBlock, keep_tokens
 from armada_cli.features import controls
 from armada_cli.files import read_json
 from armada_cli.reading import parse_json
@@ -25,6 +26,7 @@ from armada_cli.targets import NONE, Scale, read_rest
 from armada_cli.training.cost import FINISHED, Cost
 from armada_cli.training.model import RowModel, encode, unit_of
 from armada_cli.training.seeds import stream
+from armada_cli.training.tokens import keep_top, require_one_vocabulary
 
 START = "start"
 """The role of the trial whose student a training begins with."""
@@ -34,6 +36,9 @@ LAYOUTS = {"multiple-choice": "choices", "generation": "prompts"}
 
 BLOCK = 32
 """Rows of one batch of outputs that are kept: a function of nothing else, as sums of other batches have other last bits."""
+
+TOKEN_BLOCK = 4
+"""The same of distributions over a vocabulary, which are as wide as it is."""
 
 
 class Dependencies:
@@ -170,6 +175,44 @@ class Dependencies:
             self.progress("outputs of a finished student", min(start + BLOCK, len(split)), len(split), "rows")
             yield rest.restore(asked.of(output, inputs.get("attention_mask")).float().cpu())
 
+    def token_outputs(self, role: str, asked: TopTokens, split: Split, student: Student) -> StoredTokens:
+        """See `Setup.cached_tokens`.
+
+        Args:
+            student: which is trained; the other's tokens must be its own.
+        """
+        trial = self._trained(role)
+        problem = self._problem(trial)
+        self._require_layout(role, problem)
+        require_one_vocabulary(student, self.parts.make_student(self._spec(trial)["build"]["student"]), role)
+        key = fingerprint([list(map(list, split.texts)), problem.max_length, dataclasses.asdict(asked)])
+        with self.runs.lock_outputs(trial) as folder:
+            stored = keep_tokens(folder / key, len(split), asked, self._compute_tokens(trial, asked, problem, split))
+        if self.control != "none":
+            stored.source = self._exchange(len(split))
+        return stored
+
+    def _exchange(self, rows: int) -> list[int]:
+        """For each row the one whose texts or tokens it is given under the control ``shuffled``."""
+        if self.control != "shuffled":
+            raise UserError(f"texts and tokens of a teacher have no control {self.control}", "Say `control: shuffled`")
+        return controls.exchange(rows, self._seed_of_control).tolist()
+
+    @torch.no_grad()
+    def _compute_tokens(self, trial: str, asked: TopTokens, problem: Problem, split: Split) -> Iterator[TokenBlock]:
+        student, model, _ = self.load(trial, problem)
+        encoded = encode(student, problem, split)
+        for start in range(0, len(split), TOKEN_BLOCK):
+            rows = encoded.rows[start : start + TOKEN_BLOCK]
+            inputs = {name: value.to(self.device) for name, value in student.pad(rows).items()}
+            said = student.forward(model, inputs, tokens=True).tokens
+            if said is None:
+                raise TrialFailed(f"student {type(student).__name__} gives no StudentOutput.tokens, which are asked for")
+            ids, values = keep_top(said.logits, asked)
+            self.progress("tokens of a finished student", min(start + TOKEN_BLOCK, len(split)), len(split), "rows")
+            counts = said.rows.cpu().bincount(minlength=len(rows))
+            yield TokenBlock(ids.cpu(), values.cpu(), said.labels.cpu(), counts)
+
     def answers(self, rows: int) -> dict[str, list[str]]:
         """Role -> what the student of an answering trial said to the training prompts, of the first evaluation seed."""
         return {
@@ -183,9 +226,10 @@ class Dependencies:
             records = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
             first = records[0]["seed"]
             said = {record["row"]: record["answer"] for record in records if record["seed"] == first}
-            return [said[row] for row in range(rows)]
+            answers = [said[row] for row in range(rows)]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise TrialFailed(f"{path} does not have an answer to each of the {rows} training prompts") from error
+        return answers if self.control == "none" else [answers[row] for row in self._exchange(rows)]
 
     # ---------------------------------------------------------------------------------------------------------- pieces
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from armada_cli.console import shorten_count
 from armada_cli.contracts import Environment
+from armada_cli.execution.extent import input_length, published_rows, training_rows
 from armada_cli.execution.forecast import count_unseen
 from armada_cli.execution.judgement import Verdict, judge
 from armada_cli.plan.trials import Plan, Trial
-from armada_cli.recipe.model import Choice
 from armada_cli.runs import EVALUATED
 
 TRAINED_BYTES = 16
@@ -44,7 +44,7 @@ def estimate(plan: Plan, environment: Environment) -> dict[str, Any]:
     tokens = 0
     unknown = False
     for trial in trainings:
-        rows, length = training_rows(trial, verdict), _length(trial)
+        rows, length = training_rows(trial, verdict), input_length(trial)
         if rows is None:
             unknown = True
         else:
@@ -60,27 +60,6 @@ def estimate(plan: Plan, environment: Environment) -> dict[str, Any]:
         "tokens": tokens,
         "unknown": unknown,
     }
-
-
-def training_rows(trial: Trial, verdict: Verdict) -> int | None:
-    """Rows of a trial's training split: those that were read, or else what its task says of itself."""
-    return verdict.rows.get(trial.id, _published_rows(trial.task, trial.limit))
-
-
-def _published_rows(task: Choice, limit: Mapping[str, int], split: str = "train") -> int | None:
-    """Rows of a split as a task says them of itself, within the limit; None where it says nothing and there is no limit."""
-    sizes = [size for size in (_says(task).get(split), limit.get(split)) if size is not None]
-    return min(sizes, default=None)
-
-
-def _says(task: Choice) -> Mapping[str, int]:
-    """The published rows of each split, and the usual tokens of an input."""
-    return task.options.rows() if hasattr(task.options, "rows") else {}
-
-
-def _length(trial: Trial) -> int:
-    longest = int(trial.train["max_length"])
-    return min(longest, _says(trial.task).get("tokens", longest))
 
 
 def _size(trial: Trial) -> Mapping[str, int]:
@@ -112,7 +91,7 @@ def _teacher_calls(plan: Plan, environment: Environment, verdict: Verdict) -> di
     for job in plan.feature_jobs.values():
         texts = count_unseen(job, environment, verdict.hashes)
         if texts is None:
-            texts = _published_rows(job.task, job.limit, job.rows)
+            texts = published_rows(job.task, job.limit, job.rows)
         entry = teachers.setdefault(job.teacher.title, {"texts": 0})
         entry["texts"] = None if texts is None or entry["texts"] is None else entry["texts"] + texts
     return teachers

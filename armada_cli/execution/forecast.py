@@ -8,6 +8,7 @@ from typing import Any
 
 from armada_cli.contracts import Environment
 from armada_cli.execution.judgement import judge
+from armada_cli.execution.kept import list_outputs
 from armada_cli.features.prepare import count_missing
 from armada_cli.models.weights import count_parameters
 from armada_cli.plan.trials import FeatureJob, Plan
@@ -40,6 +41,7 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
         "dependencies": _counted(f"{trial.student.title} on {trial.task.title}" for trial in plan.dependencies),
         "parameters": _parameters(plan),
         "texts": [_texts(job, environment, verdict.hashes) for job in plan.feature_jobs.values()],
+        "outputs": list_outputs(plan, (trial for trial in everything if trial.id not in finished), verdict),
         "packages": sorted({_install(choice) for choice in choices if choice.registered.component.missing_packages()}),
         "downloads": sorted({line for choice in choices for line in _downloads(choice, environment)}),
         "notes": verdict.notes,

@@ -107,7 +107,7 @@ def _parts(trials: Iterable[Trial]) -> list[_Part]:
         return parts.setdefault(key, _Part(trial.task, dict(splits), shown))
 
     for trial in trials:
-        names = ["validation"] if EVALUATED in trial.depends else ["train", *(["validation"] if trial.evaluate else [])]
+        names = [trial.split] if EVALUATED in trial.depends else ["train", *(["validation"] if trial.evaluate else [])]
         found = part(trial, {name: trial.limit.get(name) for name in names})
         found.trials.append(trial.id)
         if trial.features is not None:

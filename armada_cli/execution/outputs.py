@@ -4,7 +4,8 @@ their file."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,17 +98,27 @@ def write_outputs(folder: Path, rows: int, blocks: Iterable[Tensor]) -> None:
     Raises:
         UserError: the disk is full or read-only.
     """
+    with new_outputs(folder, (VALUES,)) as half, (half / VALUES).open("wb") as stream:
+        for number, block in enumerate(_plain(blocks)):
+            if number == 0:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (rows, *block.shape[1:])}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(block.data)
+
+
+@contextmanager
+def new_outputs(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A folder to write files of these names into; behind the block they get digests and take the place of `folder`.
+
+    Raises:
+        UserError: the disk is full or read-only.
+    """
     half = folder.with_name(f".{folder.name}.new")
     remove(half, folder.parent)
     try:
         half.mkdir(parents=True)
-        with (half / VALUES).open("wb") as stream:
-            for number, block in enumerate(_plain(blocks)):
-                if number == 0:
-                    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, *block.shape[1:])}
-                    np.lib.format.write_array_header_1_0(stream, header)
-                stream.write(block.data)
-        write_digests(half, (VALUES,))
+        yield half
+        write_digests(half, names)
         replace_folder(half, folder)
     except OSError as error:
         remove(half, folder.parent)
@@ -124,7 +135,7 @@ def _plain(blocks: Iterable[Tensor]) -> Iterator[np.ndarray]:
 
 def read_outputs(folder: Path, rows: int) -> Tensor | None:
     """The values, mapped from their file; None when there are none of so many rows, or they are not as they were written."""
-    if damage_of_outputs(folder):
+    if damage_of_outputs(folder, (VALUES,)):
         return None
     try:
         values = np.load(folder / VALUES, mmap_mode="c", allow_pickle=False)
@@ -133,10 +144,16 @@ def read_outputs(folder: Path, rows: int) -> Tensor | None:
     return torch.from_numpy(values) if values.dtype == np.float32 and values.ndim > 1 and len(values) == rows else None
 
 
-def damage_of_outputs(folder: Path) -> str | None:
-    """What is wrong with a folder of outputs, as a file's name and the end of a sentence; None when nothing is."""
+def damage_of_outputs(folder: Path, names: Sequence[str] = ()) -> str | None:
+    """What is wrong with a folder of outputs, as a file's name and the end of a sentence; None when nothing is.
+
+    Args:
+        names: files that it must have; none are those that it has digests of.
+    """
     try:
         digests = read_digests(folder)
     except DamagedDigests as error:
         return str(error)
-    return f"{VALUES} has no digest" if digests is None else next(differences(folder, digests, (VALUES,)), None)
+    if not digests:
+        return "its files have no digests"
+    return next(differences(folder, digests, names or tuple(digests)), None)

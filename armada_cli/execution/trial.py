@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors.torch import save_file
 from torch import Tensor
 
-from armada_cli.contracts import Choice, Environment, Method, Problem, Setup, Split
+from armada_cli.contracts import Choice, Decoding, Environment, Method, Problem, Setup, Split
 from armada_cli.digests import write_digests
 from armada_cli.errors import TrialFailed, UserError
 from armada_cli.escaping import escape_for_terminal, escape_line
@@ -194,6 +194,7 @@ class _Trial:
             model,
             task,
             split,
+            decoding=_decoding(self.spec),
             batch_size=self.train.evaluation_batch,
             accelerator=self.accelerator,
             notes=self.folder / "answers.part",
@@ -333,6 +334,7 @@ class _Trial:
             layers=lambda role: self.dependencies.layers(role, training),
             epochs=self.dependencies.epochs,
             cached=lambda role, what, epoch=None: self.dependencies.outputs(role, what, training, scale, epoch),
+            cached_tokens=lambda role, asked: self.dependencies.token_outputs(role, asked, training, learner.student),
         )
         registered, options = self.parts.method
         return make(registered, options, setup)
@@ -367,6 +369,12 @@ class _Trial:
             remove(temporary, self.folder)
             raise
         replace_folder(temporary, target)
+
+
+def _decoding(spec: Mapping[str, Any]) -> Decoding | None:
+    """How a trial that only answers does so, where its spec says it."""
+    said = spec.get("decoding")
+    return None if said is None else Decoding(**{**said, "seeds": tuple(said["seeds"])})
 
 
 def failure_line(error: BaseException, folder: Path) -> str:

@@ -14,6 +14,7 @@ from armada_cli.methods import (
     prokt,
     rail_kd,
     rco,
+    seqkd,
     sftn,
     sftn_teacher,
     takd,
@@ -42,4 +43,5 @@ CARDS = [
     metadistil.CARD,
     rco.CARD,
     rail_kd.CARD,
+    seqkd.CARD,
 ]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from armada_cli.contracts import Component, Needs, Planned
-from armada_cli.methods.kd import KD, KDOptions
+from armada_cli.methods.kd import KD
 from armada_cli.methods.kinds import WITH_LOGITS
 from armada_cli.methods.sftn_teacher import BranchOptions
+from armada_cli.methods.text_teacher import SoftLabelOptions
 from armada_cli.registry.choosing import choose
 
 
 @dataclass(frozen=True)
-class SFTNOptions(BranchOptions, KDOptions):
+class SFTNOptions(BranchOptions, SoftLabelOptions):
     def dependencies(self, trial: Planned) -> dict[str, Needs]:
         branches = {item.name: getattr(self, item.name) for item in fields(BranchOptions)}
         method = choose("method", "sftn-teacher", branch=trial.student, **branches)

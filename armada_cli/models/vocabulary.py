@@ -8,13 +8,14 @@ files can tell is told from them, without torch; `require_usable` asks a loaded 
 from __future__ import annotations
 
 import functools
+import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from armada_cli.contracts import Environment
+from armada_cli.contracts import Environment, fingerprint
 from armada_cli.errors import UserError
 from armada_cli.models import architectures, hub
 from armada_cli.reading import load_json, read_bytes
@@ -195,6 +196,36 @@ def _read_ids(folder: Path, stamp: tuple[Any, ...]) -> tuple[dict[str, int], int
     return used, max(everything.values(), default=-1) + 1
 
 
+def stands_for_files(place: str, revision: str | None = None) -> str | None:
+    """What `stands_for` gives for the tokenizer of a local model folder, or of a model in the hub's cache; None where that
+    cannot be told from a ``tokenizer.json``."""
+    folder = hub.model_folder(place, revision)
+    try:
+        known = (folder / "tokenizer.json").stat() if folder is not None else None
+    except OSError:
+        return None
+    return None if folder is None or known is None else _digest_of_file(folder, known.st_mtime_ns, known.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of_file(folder: Path, *stamp: int) -> str | None:
+    core = _read(folder / "tokenizer.json")
+    return _digest(*_plain_ids(core)) if core else None
+
+
+def _plain_ids(core: Mapping[str, Any]) -> tuple[dict[str, int], int]:
+    """Of a ``tokenizer.json`` the tokens that texts are made of, and the number of all: special ones are called differently in
+    versions of one model, and no text is read as one of them."""
+    _, everything = core_ids(core)
+    special = {str(token["content"]) for token in core.get("added_tokens") or () if token.get("special")}
+    plain = {token: number for token, number in everything.items() if token not in special}
+    return plain, max(everything.values(), default=-1) + 1
+
+
+def _digest(plain: Mapping[str, int], size: int) -> str:
+    return fingerprint([size, sorted(plain.items())])
+
+
 def core_ids(core: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
     """Of a ``tokenizer.json``: what can occur, and every token with its id."""
     entries = (core.get("model") or {}).get("vocab") or {}
@@ -286,6 +317,20 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------- loaded
+
+
+def stands_for(tokenizer: Any) -> tuple[str, int]:
+    """What stands for the tokens of a loaded tokenizer and their numbers, equal for two that read texts as the same numbers,
+    and how many tokens it has."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        plain, size = _plain_ids(json.loads(backend.to_str()))
+    else:
+        known: dict[str, int] = dict(tokenizer.get_vocab())
+        special = {str(token) for token in tokenizer.all_special_tokens}
+        plain = {token: number for token, number in known.items() if token not in special}
+        size = max(known.values(), default=-1) + 1
+    return _digest(plain, size), size
 
 
 def require_usable(subject: str, place: str, tokenizer: Any, config: Any = None) -> None:

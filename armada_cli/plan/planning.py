@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Environment, Planned, fingerprint
+from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Decoding, Environment, Planned, fingerprint
 from armada_cli.errors import UserError
 from armada_cli.plan.hardware import multiplies_bf16
 from armada_cli.plan.trials import FeatureJob, Plan, Trial
@@ -212,9 +212,12 @@ def _plan_dependencies(
             what = f"{place} on the masked text of {on.name!r}, and the student {needs.student.name!r} is a decoder"
             raise UserError(what, "Name an encoder; `armada list students` shows which are")
         base = _trained_on(plan, on) if on_kind == "generation" else on
+        trained_student = plan.resize(needs.student)
+        if needs.vocabulary:
+            _require_one_vocabulary(student, trained_student, place)
         trial = _trial(
             plan,
-            plan.resize(needs.student),
+            trained_student,
             base,
             other,
             teacher if other.needs_teacher else None,
@@ -226,7 +229,8 @@ def _plan_dependencies(
         if needs.answers:
             if on_kind != "generation":
                 raise UserError(f"{place} to answer prompts, and {on.name!r} is no generation task ({on_kind})")
-            trial = _evaluation(plan, on, trial, environment, split="train")
+            decoding = needs.answers if isinstance(needs.answers, Decoding) else None
+            trial = _evaluation(plan, on, trial, environment, split="train", decoding=decoding)
         if needs.epochs:
             trial.keep.add("epochs")
         _depend(plan, trial)
@@ -234,13 +238,32 @@ def _plan_dependencies(
     return depends
 
 
-def _evaluation(plan: Plan, task: Choice, trained: Trial, environment: Environment, split: str = "validation") -> Trial:
+def _require_one_vocabulary(student: Choice, other: Choice, place: str) -> None:
+    """Raises UserError: the tokenizer files of the two are here and differ. Those that are not are compared in the trial."""
+    known = [choice.options.vocabulary() if hasattr(choice.options, "vocabulary") else None for choice in (student, other)]
+    if None not in known and known[0] != known[1]:
+        raise UserError(
+            f"{place} to say something to each token of the student's, and {student.title} and {other.title} have different "
+            "vocabularies",
+            "Take two models of one family, or a method that needs the texts alone",
+        )
+
+
+def _evaluation(
+    plan: Plan,
+    task: Choice,
+    trained: Trial,
+    environment: Environment,
+    split: str = "validation",
+    decoding: Decoding | None = None,
+) -> Trial:
     """A trial that trains nothing: it scores on `task` the student that another trial trains. What a recipe says beside the
     task (`train`, `limit`) is about that training, so tasks that say the same share it, and another way to ask questions
     trains nothing anew.
 
     Args:
         split: whose prompts are answered.
+        decoding: how they are answered for another trial, whatever the task says of its evaluation; nothing is scored then.
     """
     _depend(plan, trained)
     if trained.train["select"] == "best":
@@ -253,10 +276,14 @@ def _evaluation(plan: Plan, task: Choice, trained: Trial, environment: Environme
     identity: dict[str, Any] = {
         "contract": CONTRACT_VERSION,
         "host": HOST_REVISION,
-        "task": {**plan.identity(task, environment), "limit": {k: v for k, v in limit.items() if k == split}},
+        "task": {
+            **plan.identity(task, environment, training=decoding is not None),
+            "limit": {k: v for k, v in limit.items() if k == split},
+        },
         "evaluation_batch": trained.train["evaluation_batch"],
         "depends": depends,
         **({} if split == "validation" else {"split": split}),
+        **({} if decoding is None else {"decoding": dataclasses.asdict(decoding)}),
     }
     student, method, teacher = trained.student, trained.method, trained.teacher
     return Trial(
@@ -272,8 +299,10 @@ def _evaluation(plan: Plan, task: Choice, trained: Trial, environment: Environme
         task,
         method,
         teacher,
+        evaluate=decoding is None,
         plugins={**trained.plugins, **_origins(student, task, method, teacher)},
         split=split,
+        decoding=decoding,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from armada_cli.contracts import Choice, Environment, Split
+from armada_cli.contracts import Choice, Decoding, Environment, Split
 from armada_cli.errors import UserError
 from armada_cli.features.identity import identity_key, teacher_identity
 from armada_cli.recipe.model import Recipe
@@ -61,7 +61,7 @@ class Trial:
 
     Attributes:
         keep: what others need of it beside its student, as ``epochs``; no part of its id.
-        split: whose rows are scored, or prompts answered.
+        split: whose rows are scored, or prompts answered; decoding: how, where the task is not asked.
         seen: the vectors of the validation rows, for a student that reads them when it answers.
     """
 
@@ -81,6 +81,7 @@ class Trial:
     plugins: Mapping[str, Any] = field(default_factory=dict)
     keep: set[str] = field(default_factory=set)
     split: str = "validation"
+    decoding: Decoding | None = None
     seen: FeatureJob | None = None
 
     @property
@@ -112,6 +113,7 @@ class Trial:
             "plugins": dict(self.plugins),
             "keep": sorted(self.keep),
             "split": self.split,
+            **({} if self.decoding is None else {"decoding": dataclasses.asdict(self.decoding)}),
         }
 
 

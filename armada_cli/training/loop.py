@@ -127,6 +127,9 @@ class Loop:
         rate = learning_rate(self.train, self.steps, step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        asked = {"hidden_states": self.method.hidden_states, "attentions": self.method.attentions}
+        if self.method.tokens:
+            asked["tokens"] = True
         micro_batches = self._micro_batches(rows)
         for number, micro in enumerate(micro_batches):
             reseed(self.seed, f"dropout of step {step}.{number}.{self.accelerator.process_index}")
@@ -137,9 +140,7 @@ class Loop:
                 self.method.before_forward(batch)
                 self.host.cost.count(OWN, len(micro))
                 with self.accelerator.autocast():
-                    output = self.student.forward(
-                        self.wrapped, inputs, hidden_states=self.method.hidden_states, attentions=self.method.attentions
-                    )
+                    output = self.student.forward(self.wrapped, inputs, **asked)
                 terms = self.method.terms(batch, output)
                 if measuring and self.accelerator.is_main_process:
                     measured.update(measure(terms, anchor(output)))

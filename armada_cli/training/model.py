@@ -92,12 +92,15 @@ class RowModel(Model):
         *,
         hidden_states: bool = False,
         attentions: bool = False,
+        tokens: bool = False,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> StudentOutput:
         asked_for = rows.tolist() if isinstance(rows, Tensor) else list(rows)
         inputs = self.inputs(asked_for if self.source is None else [self.source[row] for row in asked_for])
+        if tokens and self.source is not None:
+            raise ValueError("tokens of rows that are exchanged cannot be compared; keep them (`Setup.cached_tokens`)")
         self._count(len(rows))
-        asked = {"hidden_states": hidden_states, "attentions": attentions}
+        asked = {"hidden_states": hidden_states, "attentions": attentions} | ({"tokens": True} if tokens else {})
         with self.autocast():
             if parameters is None:
                 output = self.student.forward(self.module, inputs, **asked)

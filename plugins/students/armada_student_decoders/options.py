@@ -76,6 +76,9 @@ class DecoderOptions:
 
         return size(self.model, self.layers, self.rank, self.lora_targets, self.revision)
 
+    def vocabulary(self) -> str | None:
+        return vocabulary.stands_for_files(self.model, self.revision)
+
     def problems_before_fetching(self, environment: Environment) -> Iterable[str]:
         return vocabulary.problems_before_fetching(self.model, self.revision, environment)
 

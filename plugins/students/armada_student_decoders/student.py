@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armada_cli import Decoding, Environment, Problem, StudentOutput, UserError, targets
+from armada_cli import Decoding, Environment, Problem, StudentOutput, TokenOutput, UserError, targets
 from armada_cli.models import architectures, hub, vocabulary
 from armada_cli.models.pretrained import PretrainedStudent, by_row, pad_choices, set_outputs
 from armada_student_decoders import adapters
@@ -136,16 +137,29 @@ class Decoder(PretrainedStudent):
 
     # ------------------------------------------------------------------------------------------------------- forward
 
+    def vocabulary(self) -> str:
+        return self._vocabulary[0]
+
+    @functools.cached_property
+    def _vocabulary(self) -> tuple[str, int]:
+        """What stands for the tokens, and how many there are."""
+        return vocabulary.stands_for(self.reader.tokenizer)
+
     def forward(
-        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+        self,
+        model: nn.Module,
+        batch: Mapping[str, Tensor],
+        hidden_states: bool = False,
+        attentions: bool = False,
+        tokens: bool = False,
     ) -> StudentOutput:
         """One pass. ``hidden_states`` has the last one always: it lies between the weights and everything that is asked."""
         watch, inner = self._watch(model)
         if "labels" in batch:
-            return self._forward_generation(model, inner, watch, batch, hidden_states, attentions)
-        tokens, mask = batch["input_ids"], batch["attention_mask"]
-        flat = tokens.view(-1, tokens.shape[-1])
-        with precision(model, tokens.device):
+            return self._forward_generation(model, inner, watch, batch, hidden_states, attentions, tokens)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        flat = ids.view(-1, ids.shape[-1])
+        with precision(model, ids.device):
             output = model(
                 input_ids=flat,
                 attention_mask=mask.view(-1, mask.shape[-1]),
@@ -160,7 +174,7 @@ class Decoder(PretrainedStudent):
         pooled = last[torch.arange(len(flat), device=flat.device), at].float()
         states = (*output.hidden_states[:-1], last) if hidden_states else (last,)
         weights = output.attentions if attentions else None
-        return by_row(StudentOutput(output.logits, pooled, states, anchor=last, attentions=weights), tokens)
+        return by_row(StudentOutput(output.logits, pooled, states, anchor=last, attentions=weights), ids)
 
     def _forward_generation(
         self,
@@ -170,6 +184,7 @@ class Decoder(PretrainedStudent):
         batch: Mapping[str, Tensor],
         hidden_states: bool,
         attentions: bool,
+        tokens: bool,
     ) -> StudentOutput:
         labels, prompt = batch["labels"], batch["prompt_mask"]
         # The vocabulary is wide: logits are computed from the first response's beginning on, as each predicts the next token.
@@ -184,14 +199,19 @@ class Decoder(PretrainedStudent):
                 **({"output_attentions": True} if attentions else {}),
                 **only_last(inner, kept),
             )
-        logits = output.logits[:, -kept:]
-        loss = functional.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1), labels[:, -kept:][:, 1:].flatten(), ignore_index=IGNORED
-        )
+        logits, wanted = output.logits[:, -kept:][:, :-1], labels[:, -kept:][:, 1:]
+        loss = functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
         last = watch.take()
         states = (*output.hidden_states[:-1], last) if hidden_states else (last,)
         weights = output.attentions if attentions else None
-        return StudentOutput(logits.new_empty(0), self._pooled(last, prompt), states, loss, anchor=last, attentions=weights)
+        said = self._said(logits, wanted) if tokens else None
+        return StudentOutput(logits.new_empty(0), self._pooled(last, prompt), states, loss, last, weights, said)
+
+    def _said(self, logits: Tensor, wanted: Tensor) -> TokenOutput:
+        """Of logits [n, tokens, rows of the output layer] those of the responses' tokens."""
+        answered = wanted != IGNORED
+        # Published models have output layers that are wider than their vocabularies, each by another number.
+        return TokenOutput(logits[answered][:, : self._vocabulary[1]], wanted[answered], answered.nonzero()[:, 0])
 
     def _pooled(self, last: Tensor, prompt: Tensor) -> Tensor:
         """h_s [n, d] of the prompts' tokens; they stand at the beginning of their rows."""

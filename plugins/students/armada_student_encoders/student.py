@@ -99,7 +99,12 @@ class Encoder(PretrainedStudent):
     # ------------------------------------------------------------------------------------------------------- forward
 
     def forward(
-        self, model: nn.Module, batch: Mapping[str, Tensor], hidden_states: bool = False, attentions: bool = False
+        self,
+        model: nn.Module,
+        batch: Mapping[str, Tensor],
+        hidden_states: bool = False,
+        attentions: bool = False,
+        tokens: bool = False,
     ) -> StudentOutput:
         if "special_tokens_mask" in batch:
             return self._forward_masked(model, batch, hidden_states, attentions)
