@@ -14,15 +14,17 @@ import pytest
 import torch
 from armada_student_encoders.options import EncoderOptions
 from armada_student_encoders.student import Encoder
-from running import armada, results, train
+from running import armada, by_method, results, train
 from safetensors.torch import load_file
 from test_hard_methods import kill, students
 from torch import Tensor
 
-from armada_cli import Batch, Environment, Problem, Setup, Split, choose
+from armada_cli import Batch, Environment, Problem, Setup, Split, UserError, choose
 from armada_cli.methods.text_pretraining import own_tokens
 from armada_cli.methods.vidlankd import contrast, mean_state, neuron_selectivity
+from armada_cli.methods.visual_guidance import make_dictionary, make_guide
 from armada_cli.methods.vokenization import choose_keys, find_vokens, voken_loss
+from armada_cli.methods.x_adapter import make_adapter
 from armada_cli.settings import Train
 from armada_cli.training.model import RowModel, encode
 from armada_cli.training.seeds import stream
@@ -37,20 +39,20 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def set_up(place: Path, problem: Problem, features: Tensor | None = None, seed: int = 0) -> Setup:
-    """A student of real size but for its numbers, the four texts, and a vector of each."""
+def set_up(place: Path, problem: Problem, rows: list[tuple[str, ...]] | None = None, seed: int = 0) -> Setup:
+    """A tiny student, the four texts or other rows, and a vector of each."""
     student = Encoder(EncoderOptions(model=str(place)), Environment(offline=True))
     torch.manual_seed(stream(seed, "student head") % 2**31)
-    labels = [0, 1, 0, 1]
-    rows = encode(student, problem, Split([(text,) for text in TEXTS], labels, TEXTS))
-    model = RowModel(student, student.build(problem), rows, torch.device("cpu"))
+    labels: Any = [(0, 1), (1, 1), (0, 0), (1, 0)] if problem.kind == "multilabel" else [0, 1, 0, 1]
+    encoded = encode(student, problem, Split(rows or [(text,) for text in TEXTS], labels, TEXTS))
+    model = RowModel(student, student.build(problem), encoded, torch.device("cpu"))
     model([0])  # as the host does before a method is made
     return Setup(
         problem=problem,
         hidden=32,
         feature_width=WIDTH,
-        features=drawn(4, WIDTH, seed=9).float() if features is None else features,
-        labels=rows.labels,
+        features=drawn(4, WIDTH, seed=9).float(),
+        labels=encoded.labels,
         seed=seed,
         train=Train(),
         losses=lambda choice: pytest.fail("no loss is asked for"),
@@ -392,3 +394,232 @@ def test_the_formula_and_the_reference_are_shown() -> None:
         shown = armada("show", "method", name).out
         assert "MLM" in shown
         assert "arXiv" in shown
+
+
+# ------------------------------------------------------------------------------------ x-adapter and visual guidance
+
+
+INSIDE = {
+    "x-adapter": {},
+    "visual-guidance": {},
+    "guided-by-its-text": {"pictures": "text"},
+    "guided officially": {"variant": "official"},
+}
+
+
+def make_inside(title: str, setup: Setup, **options: Any) -> Any:
+    return make("x-adapter" if title == "x-adapter" else "visual-guidance", setup, **INSIDE[title], **options)
+
+
+def logits(setup: Setup, method: Any = None, padding: int = 0) -> Tensor:
+    batch = batch_of(setup, padding, setup.features)
+    if method is not None:
+        method.before_forward(batch)
+    return setup.student.student.forward(setup.student.module.eval(), batch.inputs).logits
+
+
+@pytest.mark.parametrize("problem", [TWO, Problem("regression", 1, ("much",), 32), Problem("multilabel", 2, ("a", "b"), 32)])
+def test_an_up_projection_of_zero_is_the_frozen_student_to_the_bit(tiny_student: Path, problem: Problem) -> None:
+    setup = set_up(tiny_student, problem)
+    with torch.no_grad():
+        before = logits(setup)
+        method = make("x-adapter", setup)
+        assert torch.equal(logits(setup, method), before)
+        method.adapters[0].up.weight.normal_()
+        assert not torch.equal(logits(setup, method), before)
+
+
+def test_an_adapter_is_its_formula() -> None:
+    adapter = make_adapter(6, 5, 3, 2).double()
+    with torch.no_grad():
+        for weight in adapter.parameters():
+            weight.copy_(drawn(*weight.shape, seed=weight.numel()))
+    h, h_t = drawn(2, 4, 6), drawn(2, 5, seed=1)
+    found = adapter(h, h_t).detach()
+    for row in range(2):
+        tokens = (adapter.tokens.weight @ h_t[row] + adapter.tokens.bias).view(2, 3)
+        for place in range(4):
+            z = adapter.down.weight @ h[row, place] + adapter.down.bias
+            scores = [((adapter.query.weight @ z) @ (adapter.key.weight @ t)).item() / math.sqrt(3) for t in tokens]
+            weights = [math.exp(score) / sum(map(math.exp, scores)) for score in scores]
+            attended = sum(w * (adapter.value.weight @ t) for w, t in zip(weights, tokens, strict=True))
+            grown = adapter.up.weight @ torch.nn.functional.gelu(z + attended) + adapter.up.bias
+            torch.testing.assert_close(found[row, place], (h[row, place] + grown).detach(), rtol=1e-10, atol=1e-10)
+
+
+def test_only_adapters_and_what_stands_behind_the_layers_are_trained(tiny_student: Path) -> None:
+    setup = set_up(tiny_student, TWO)
+    method = make("x-adapter", setup)
+    with torch.no_grad():
+        method.adapters[1].up.weight.normal_(std=0.1)
+    loss = values(method, setup)["task"]
+    loss.backward()
+    moved = {name for name, weight in setup.student.module.named_parameters() if weight.grad is not None}
+    assert moved == {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}
+    assert moved == {name for name, weight in setup.student.module.named_parameters() if weight.requires_grad}
+    assert all(weight.grad is not None for weight in method.adapters[1].parameters())
+    assert setup.features is not None
+    assert setup.features.grad is None
+
+
+def test_more_adapters_than_layers_is_one_line(tiny_student: Path) -> None:
+    with pytest.raises(UserError, match="adapts 3 layers, and the student has 2"):
+        make("x-adapter", set_up(tiny_student, TWO), adapted=3)
+
+
+@pytest.mark.parametrize("title", INSIDE)
+def test_padding_changes_nothing_but_in_the_official_variant(tiny_student: Path, title: str) -> None:
+    setup = set_up(tiny_student, TWO)
+    method = make_inside(title, setup, **({} if title == "x-adapter" or "text" in title else {"common_share": 0.6}))
+    for module in method.inference_modules().values():
+        for weight in module.parameters():
+            torch.nn.init.normal_(weight, std=0.2) if weight.ndim > 1 else None
+    with torch.no_grad():
+        found, more = logits(setup, method), logits(setup, method, padding=5)
+    assert torch.allclose(found, more, rtol=1e-4, atol=1e-5) == (title != "guided officially")
+
+
+@pytest.mark.parametrize("title", INSIDE)
+def test_rows_that_nobody_told_of_are_an_error(tiny_student: Path, title: str) -> None:
+    setup = set_up(tiny_student, TWO)
+    make_inside(title, setup)
+    with pytest.raises(RuntimeError, match="was not told of"):
+        setup.student([0])
+
+
+def guide(hidden: int = 4, width: int = 3, outputs: int = 0) -> Any:
+    made = make_guide(hidden, width, outputs).double()
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.copy_(drawn(*weight.shape, seed=weight.numel()))
+    return made
+
+
+def test_attention_and_gate_are_their_formulas() -> None:
+    made, h, pictures = guide(), drawn(1, 3, 4), drawn(1, 3, 3, seed=1)
+    mask = torch.tensor([[1, 1, 0]])
+    attended = made.attend(h, pictures, mask).detach()
+    shown = [made.picture.weight @ picture + made.picture.bias for picture in pictures[0]]
+    keys = [made.key.weight @ value + made.key.bias for value in shown]
+    for place in range(3):
+        scores = [math.exp(float((h[0, place] @ key).detach())) for key in keys[:2]]
+        mixed = sum(score / sum(scores) * value for score, value in zip(scores, shown, strict=False))
+        torch.testing.assert_close(attended[0, place], (made.out.weight @ mixed + made.out.bias).detach(), rtol=1e-9, atol=1e-9)
+        both = torch.cat([h[0, place], attended[0, place]])
+        g = 1 / (1 + torch.exp(-(made.gate.weight @ both + made.gate.bias)))
+        wanted = (1 - g) * h[0, place] + g * attended[0, place]
+        torch.testing.assert_close(made.gated(h, attended)[0, place].detach(), wanted.detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_a_gate_of_zeros_is_half_open() -> None:
+    made, h, attended = guide(), drawn(2, 3, 4), drawn(2, 3, 4, seed=1)
+    torch.nn.init.zeros_(made.gate.weight)
+    torch.nn.init.zeros_(made.gate.bias)
+    torch.testing.assert_close(made.gated(h, attended), 0.5 * h + 0.5 * attended)
+
+
+def test_the_convolution_is_its_formula() -> None:
+    made, attended = guide(32, 3, 2).eval(), drawn(1, 3, 32)
+    assert [item.weight.shape for item in made.filters] == [(2, 32, size) for size in (2, 3, 4, 5)]
+    padded = torch.cat([attended[0], torch.zeros(2, 32, dtype=torch.float64)])
+    features = []
+    for item, size in zip(made.filters, (2, 3, 4, 5), strict=True):
+        for number in range(2):
+            sums = [
+                sum(float(item.weight[number, :, k] @ padded[at + k]) for k in range(size)) + float(item.bias[number])
+                for at in range(5 - size + 1)
+            ]
+            features.append(max(0.0, *sums))
+    wanted = made.beside.weight @ torch.tensor(features, dtype=torch.float64)
+    torch.testing.assert_close(made.convolve(attended)[0].detach(), wanted.detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_an_empty_table_leaves_the_texts_logits_alone_in_the_official_variant(tiny_student: Path) -> None:
+    setup = set_up(tiny_student, TWO)
+    with torch.no_grad():
+        before = logits(setup)
+        method = make("visual-guidance", setup, variant="official", common_share=0.6)
+        assert not torch.allclose(logits(setup, method), before)
+        method.guide.pictures.zero_()
+        for name, weight in method.guide.named_parameters():
+            if name.endswith("bias"):
+                weight.zero_()
+        assert torch.equal(logits(setup, method), before)
+
+
+def test_a_word_is_looked_up_by_the_texts_that_it_stands_out_in() -> None:
+    rows = [[1, 7, 7, 8, 2], [1, 8, 9, 2], [1, 10, 9, 2], [1, 10, 11, 2]]
+    words, used = make_dictionary(rows, 1, 2, 0.5, torch.Generator().manual_seed(0))
+    assert words.shape == (12, 2)
+    # By count x log(texts / texts with it): 7 in the first, 8 of 8 and 9 in the second, 9 of 9 and 10 in the third, 11 in the last.
+    found = {token: [int(used[number - 1]) for number in row if number] for token, row in enumerate(words.tolist()) if any(row)}
+    assert found == {7: [0], 8: [1], 9: [2], 11: [3]}
+    words, used = make_dictionary(rows, 9, 1, 0.5, torch.Generator().manual_seed(0))
+    assert (words[[1, 2]] == 0).all(), "what is in all texts is no word"
+    assert (words > 0).sum(1).max() == 1
+    assert int(words.max()) == len(used)
+
+
+def test_the_mean_of_a_words_pictures_is_over_those_that_there_are() -> None:
+    made = guide()
+    pictures = drawn(3, 3)
+    made.add_pictures(torch.tensor([[0, 0], [1, 0], [2, 3]]), pictures, trained=False)
+    made.double()
+    found = made.look_up(torch.tensor([[0, 1, 2, 77]]))[0]
+    wanted = torch.stack([torch.zeros(3), pictures[0], (pictures[1] + pictures[2]) / 2, torch.zeros(3)])
+    torch.testing.assert_close(found.float(), wanted.float())
+
+
+@pytest.mark.parametrize("title", INSIDE)
+def test_it_trains_answers_and_says_what_its_student_needs(recipe: Callable[..., Path], tmp_path: Path, title: str) -> None:
+    name = "x-adapter" if title == "x-adapter" else "visual-guidance"
+    options = "".join(f", {key}: {value}" for key, value in INSIDE[title].items())
+    runs = tmp_path / "runs"
+    done = train(recipe(methods=f"[{{name: {name}{options}}}]", limit="{train: 60, validation: 24}"), runs)
+    assert done.status == 0, done.err
+    (found,) = by_method(runs).values()
+    asks_teacher = title in ("x-adapter", "guided-by-its-text")
+    assert found["needs_armada"] is True
+    assert found.get("needs_teacher") == ("precomputed" if asks_teacher else None)
+    assert (found["spec"]["seen"] is not None) == asks_teacher
+    held = load_file(found["folder"] / "student" / "inference.safetensors")
+    assert all(torch.isfinite(value.float()).all() for value in held.values())
+    assert found["terms"].keys() == {"task"}
+
+
+def test_no_frozen_weight_of_the_student_changes(recipe: Callable[..., Path], tiny_student: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert train(recipe(methods="[x-adapter]"), runs).status == 0
+    (found,) = by_method(runs).values()
+    before, after = load_file(tiny_student / "model.safetensors"), load_file(found["folder"] / "student" / "model.safetensors")
+    body = {key.removeprefix("bert."): value for key, value in after.items() if key.startswith("bert.")}
+    changed = {key for key, value in before.items() if not torch.equal(value, body[key])}
+    assert changed == {"pooler.dense.weight", "pooler.dense.bias"}
+    adapters = load_file(found["folder"] / "student" / "inference.safetensors")
+    assert float(adapters["adapters/1.up.weight"].abs().sum()) > 0
+    assert found["parameters"]["trained"] == sum(after[key].numel() for key in after if "pooler" in key or "classifier" in key)
+
+
+@pytest.mark.parametrize("title", INSIDE)
+def test_choices_share_their_rows_vector(tiny_student: Path, title: str) -> None:
+    problem = Problem("multiple-choice", 1, ("choice",), 32)
+    setup = set_up(tiny_student, problem, rows=[(text, "yes", "no, never") for text in TEXTS])
+    method = make_inside(title, setup)
+    assert logits(setup, method).shape == (4, 2)
+    assert values(method, setup)["task"].ndim == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", INSIDE)
+def test_killed_inside_it_goes_on_to_the_same_bytes(recipe: Callable[..., Path], tmp_path: Path, title: str) -> None:
+    name = "x-adapter" if title == "x-adapter" else "visual-guidance"
+    options = "".join(f", {key}: {value}" for key, value in INSIDE[title].items())
+    train_with = "{epochs: 3, batch_size: 8, lr: 1e-3, log_every: 1}"
+    path = recipe(methods=f"[{{name: {name}{options}}}]", limit="{train: 40, validation: 16}", train=train_with)
+    assert train(path, tmp_path / "whole").status == 0
+    for moment in random.Random(title).sample(range(2, 10), 2):
+        runs = tmp_path / f"killed-{moment}"
+        kill(path, runs, moment)
+        assert train(path, runs).status == 0
+        assert results(runs) == results(tmp_path / "whole")
+        assert students(runs) == students(tmp_path / "whole")

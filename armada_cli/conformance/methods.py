@@ -26,7 +26,7 @@ from armada_cli.conformance.problems import (
     toy_model,
 )
 from armada_cli.conformance.subject import Subject, shared_questions
-from armada_cli.contracts import TASK_KINDS, Method, Needs, Setup, Student, Term, TokenTargets, TopTokens
+from armada_cli.contracts import TASK_KINDS, Method, Needs, Setup, Term, TokenTargets, TopTokens
 from armada_cli.contracts.choice import asks
 from armada_cli.errors import Interrupted
 from armada_cli.execution.outputs import parse
@@ -181,10 +181,10 @@ class MethodSubject(Subject):
             folder.mkdir(parents=True)
         for part in range(1 if stop is None else 2):
             learner = toy_model(kind, stream(seed, "student head"), own_pooler)
-            student, model = learner.student, learner.module
+            model = learner.module
             method = self.made(self.setup(learner, features, seed))
             begun = _weights({"student": model, **_modules(method)})
-            before = _own_loss(student, model, kind)
+            before = _own_loss(method, learner, features)
             terms = _Terms(method)
             hooks.LeavesBatch(method)
             done = 0
@@ -206,7 +206,7 @@ class MethodSubject(Subject):
             losses += loop.losses
         ended = {"student": model, **_modules(method)}
         moved = {name: _moved(begun[name], module) for name, module in ended.items()}
-        after, student_moved = _own_loss(student, model, kind), bool(moved.pop("student"))
+        after, student_moved = _own_loss(method, learner, features), bool(moved.pop("student"))
         return Trained(
             method, learner, features, losses, terms.first, before, after, moved, student_moved=student_moved, names=terms.names
         )
@@ -471,11 +471,16 @@ def _moved(before: list[Tensor], module: Any) -> bool | None:
 
 
 @torch.no_grad()
-def _own_loss(student: Student, model: Any, kind: str) -> float:
-    """The student's supervised loss on all rows."""
-    rows = draw_rows(kind)
-    output = student.forward(model, student.pad(rows.rows))
-    return float(output.loss if output.loss is not None else task_loss(kind, output.logits, rows.labels))
+def _own_loss(method: Method, learner: RowModel, features: Tensor | None) -> float:
+    """The student's supervised loss on all rows; modules inside of it are told of them."""
+    rows = learner.encoded
+    if method.inference_modules():
+        method.before_forward(hooks.make_batch(learner, features, range(len(rows.rows))))
+    output = learner.student.forward(learner.module, learner.student.pad(rows.rows))
+    if output.loss is not None:
+        return float(output.loss)
+    assert isinstance(learner.student, ToyStudent)
+    return float(task_loss(learner.student.problem.kind, output.logits, rows.labels))
 
 
 def _outputs(kind: str, role: str) -> Tensor:

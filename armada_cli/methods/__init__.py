@@ -20,7 +20,9 @@ from armada_cli.methods import (
     takd,
     undistilled,
     vidlankd,
+    visual_guidance,
     vokenization,
+    x_adapter,
 )
 
 CARDS = [
@@ -28,8 +30,10 @@ CARDS = [
     armada.CARD,
     vidlankd.CARD,
     vidlankd.PRETRAINING,
+    visual_guidance.CARD,
     vokenization.CARD,
     vokenization.PRETRAINING,
+    x_adapter.CARD,
     parameter_matched.CARD,
     kd.CARD,
     label_smoothing.CARD,
