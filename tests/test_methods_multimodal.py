@@ -402,7 +402,7 @@ def test_the_formula_and_the_reference_are_shown() -> None:
 INSIDE = {
     "x-adapter": {},
     "visual-guidance": {},
-    "guided-by-its-text": {"pictures": "text"},
+    "guided-by-its-text": {"guided_by": "text"},
     "guided officially": {"variant": "official"},
 }
 
@@ -499,7 +499,7 @@ def test_attention_and_gate_are_their_formulas() -> None:
     made, h, pictures = guide(), drawn(1, 3, 4), drawn(1, 3, 3, seed=1)
     mask = torch.tensor([[1, 1, 0]])
     attended = made.attend(h, pictures, mask).detach()
-    shown = [made.picture.weight @ picture + made.picture.bias for picture in pictures[0]]
+    shown = [made.lift.weight @ picture + made.lift.bias for picture in pictures[0]]
     keys = [made.key.weight @ value + made.key.bias for value in shown]
     for place in range(3):
         scores = [math.exp(float((h[0, place] @ key).detach())) for key in keys[:2]]
@@ -540,7 +540,7 @@ def test_an_empty_table_leaves_the_texts_logits_alone_in_the_official_variant(ti
         before = logits(setup)
         method = make("visual-guidance", setup, variant="official", common_share=0.6)
         assert not torch.allclose(logits(setup, method), before)
-        method.guide.pictures.zero_()
+        method.guide.gallery.zero_()
         for name, weight in method.guide.named_parameters():
             if name.endswith("bias"):
                 weight.zero_()
@@ -551,7 +551,7 @@ def test_a_word_is_looked_up_by_the_texts_that_it_stands_out_in() -> None:
     rows = [[1, 7, 7, 8, 2], [1, 8, 9, 2], [1, 10, 9, 2], [1, 10, 11, 2]]
     words, used = make_dictionary(rows, 1, 2, 0.5, torch.Generator().manual_seed(0))
     assert words.shape == (12, 2)
-    # By count x log(texts / texts with it): 7 in the first, 8 of 8 and 9 in the second, 9 of 9 and 10 in the third, 11 in the last.
+    # By count x log(texts / texts with it): 7 in the first, 8 before 9, 9 before 10, and 11 in the last.
     found = {token: [int(used[number - 1]) for number in row if number] for token, row in enumerate(words.tolist()) if any(row)}
     assert found == {7: [0], 8: [1], 9: [2], 11: [3]}
     words, used = make_dictionary(rows, 9, 1, 0.5, torch.Generator().manual_seed(0))

@@ -25,7 +25,7 @@ FILTERS = (2, 3, 4, 5)
 class VisualGuidanceOptions:
     needs_teacher: ClassVar[bool] = True
 
-    pictures: str = option(
+    guided_by: str = option(
         "words",
         "words: each word piece has the vectors of training texts that it stands out in; text: the text's own vector for all",
         choices=("words", "text"),
@@ -43,7 +43,7 @@ class VisualGuidanceOptions:
 
     def features_at_inference(self) -> bool:
         """The dictionary is of training texts; a text's own vector has to be asked for."""
-        return self.pictures == "text"
+        return self.guided_by == "text"
 
 
 class VisualGuidance(Method):
@@ -62,8 +62,8 @@ class VisualGuidance(Method):
     **What differs, and why.** The authors' dictionary is of Multi30K's captions and photographs. Here the captions are the
     task's training texts and the pictures the teacher's vectors of them. Instead of a list of English stop words those word
     pieces are left out that occur in more than `common_share` of the texts. A word's pictures are drawn once, not once a
-    sentence, and their mean is over those that there are. `pictures: text` gives every token the text's own vector: the student
-    then needs the teacher when it answers; otherwise its table is exported with it.
+    sentence, and their mean is over those that there are. `guided_by: text` gives every token the text's own vector: that
+    student then needs the teacher when it answers; otherwise its table is exported with it.
 
     Checked: the attention, gate and look-up in float64 against their formulas; logits of the text alone with an empty table in
     the official variant; g = .5 for a gate of zeros; padding changes nothing in the paper's variant. Not verified: the paper's
@@ -83,7 +83,7 @@ class VisualGuidance(Method):
         with drawn_from(setup.seed, "visual guidance"):
             outputs = 1 if setup.problem.kind == "multiple-choice" else setup.problem.outputs
             self.guide = make_guide(setup.hidden, setup.feature_width, outputs if self.official else 0)
-        if options.pictures == "words":
+        if options.guided_by == "words":
             tokens = self._tokens_of_training_rows(len(setup.features))
             chance = torch.Generator().manual_seed(setup.stream("pictures of words"))
             words, used = make_dictionary(tokens, options.top_words, options.pictures_each, options.common_share, chance)
@@ -107,7 +107,7 @@ class VisualGuidance(Method):
         """What each token attends to, [m, tokens, d]."""
         reading, rows = self.reading, states
         assert reading.batch is not None
-        if self.options.pictures == "words":
+        if self.options.guided_by == "words":
             ids = reading.flat("input_ids", rows)
             assert ids is not None
             pictures = self.guide.look_up(ids)
@@ -199,7 +199,7 @@ def make_guide(hidden: int, width: int, outputs: int) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.picture, self.key, self.out = nn.Linear(width, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+            self.lift, self.key, self.out = nn.Linear(width, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
             if outputs:
                 filters = max(1, hidden // 16)
                 self.filters = nn.ModuleList(nn.Conv1d(hidden, filters, size) for size in FILTERS)
@@ -211,13 +211,13 @@ def make_guide(hidden: int, width: int, outputs: int) -> Any:
         def add_pictures(self, words: Tensor, pictures: Tensor, *, trained: bool) -> None:
             """words: long [tokens, each], numbers of pictures from 1; pictures: [used, width]."""
             self.register_buffer("words", words)
-            self.pictures = nn.Parameter(pictures.float().clone(), requires_grad=trained)
+            self.gallery = nn.Parameter(pictures.float().clone(), requires_grad=trained)
 
         def look_up(self, tokens: Tensor) -> Tensor:
             """The mean of each token's pictures, zeros where it has none: long [m, tokens] -> [m, tokens, width]."""
             known = tokens < len(self.words)
             numbers = self.words[tokens * known] * known[..., None]
-            table = pad(self.pictures, (0, 0, 1, 0))  # number 0 is no picture, whatever is trained
+            table = pad(self.gallery, (0, 0, 1, 0))  # number 0 is no picture, whatever is trained
             return table[numbers].sum(-2) / (numbers > 0).sum(-1, keepdim=True).clamp(min=1)
 
         def attend(self, h: Tensor, pictures: Tensor, mask: Tensor | None) -> Tensor:
@@ -225,7 +225,7 @@ def make_guide(hidden: int, width: int, outputs: int) -> Any:
 
             h: [m, tokens, hidden]; pictures: [m, tokens, width]; mask: [m, tokens], 0 is not attended to.
             """
-            values = self.picture(pictures)
+            values = self.lift(pictures)
             scores = h @ self.key(values).transpose(1, 2)
             if mask is not None:
                 scores = scores.masked_fill(mask[:, None] == 0, torch.finfo(scores.dtype).min)
