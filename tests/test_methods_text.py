@@ -15,11 +15,14 @@ import torch
 from running import armada, by_method, results, train
 from test_hard_methods import kill, students
 
-from armada_cli import Batch, Choice, Planned, Problem, Setup, StudentOutput, Term, UserError, choose
-from armada_cli.methods import continuation_kd, pkd, rail_kd, rco, takd
+from armada_cli import Batch, Choice, Environment, Planned, Problem, Setup, Split, StudentOutput, Term, UserError, choose
+from armada_cli.methods import continuation_kd, pkd, rail_kd, rco, takd, tinybert
 from armada_cli.methods.kd import KD
 from armada_cli.settings import Train
+from armada_cli.training.attention_scores import ScoreWatch
+from armada_cli.training.model import RowModel, encode
 from armada_cli.training.seeds import stream
+from armada_cli.training.token_matching import TokenMatcher
 
 ROWS = 12
 F_TEACHER, F_STUDENT = [[math.log(3), 0.0]], [[0.0, 0.0]]
@@ -470,6 +473,245 @@ def test_rail_kd_leaves_the_top_layers_out_if_asked_and_refuses_a_teacher_that_i
     assert list(rail_kd.RailKDOptions(teacher=sized(2), alpha=0.6, beta=0.6).problems(None))  # type: ignore[arg-type]
 
 
+# ---------------------------------------------------------------------------------------------------------- tinybert
+
+
+def test_tinybert_matches_embeddings_with_embeddings_and_top_with_top() -> None:
+    assert tinybert.match_layers(12, 6) == [0, 2, 4, 6, 8, 10, 12]
+    assert tinybert.match_layers(12, 5) == [0, 2, 4, 7, 9, 12]
+    assert tinybert.match_layers(2, 2) == [0, 1, 2]
+
+
+def test_fixture_f_through_the_second_stage() -> None:
+    z_t, z_s = torch.tensor(F_TEACHER), torch.tensor(F_STUDENT)
+    assert tinybert.soft_cross_entropy("classification", z_t, z_s, reduction="mean").item() == pytest.approx(0.346574, abs=1e-6)
+    assert tinybert.soft_cross_entropy("classification", z_t, z_s).item() == pytest.approx(0.693147, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+def test_the_soft_cross_entropy_is_its_formula_and_smallest_at_the_teachers_own_answers(kind: str) -> None:
+    outputs, temperature = (1 if kind == "regression" else 3), (1.0 if kind == "regression" else 2.0)
+    z_t, z_s = random(6, outputs), random(6, outputs, seed=1)
+    t, s = z_t.numpy() / temperature, z_s.numpy() / temperature
+    if kind == "classification":
+        expected = float(-(softmax(t) * np.log(softmax(s))).sum(-1).mean())
+    elif kind == "multilabel":
+        p, q = 1 / (1 + np.exp(-t)), 1 / (1 + np.exp(-s))
+        expected = float(-(p * np.log(q) + (1 - p) * np.log(1 - q)).mean())
+    else:
+        expected = float(((z_t - z_s) ** 2).mean())
+    assert tinybert.soft_cross_entropy(kind, z_t, z_s, temperature).item() == pytest.approx(expected, rel=1e-5)
+    same = z_t.clone().requires_grad_()
+    tinybert.soft_cross_entropy(kind, z_t, same, temperature).backward()
+    assert float(same.grad.abs().max()) == pytest.approx(0, abs=1e-6)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("variant", "weight"), [("paper", 0.0), ("official", 1.0)])
+def test_a_regression_learns_the_teachers_predictions_or_officially_the_labels(variant: str, weight: float) -> None:
+    z_t = random(ROWS, 1).float()
+    made = setup({"teacher logits": z_t}, "regression")
+    method = tinybert.TinyBERT(tinybert.TinyBERTOptions(teacher=sized(2), variant=variant), made)
+    terms = method.terms(batch(made.labels), StudentOutput(z_t.clone(), torch.zeros(ROWS, 4)))
+    assert weights(terms)["task"] == weight
+    if variant == "paper":
+        assert values(terms)["soft labels"] == 0
+
+
+@pytest.mark.parametrize("hidden", [0, 2])
+def test_the_layers_distances_are_means_over_what_is_there(hidden: int) -> None:
+    h_t, h_s, a_t, a_s = random(3, 5, 4), random(3, 5, 4, seed=1), random(3, 2, 5, 5, seed=2), random(3, 2, 5, 5, seed=3)
+    there = torch.ones(3, 5, dtype=torch.bool)
+    if hidden:
+        there[1, -hidden:] = False
+        a_t[0, :, :, 0] = a_s[0, :, :, 0] = -3e38  # a hidden key of both counts as 0
+        a_s[2, 0, 1, 1] = -100.0
+    states, scores = [], []
+    for n in range(3):
+        for i in range(5):
+            if not there[n, i]:
+                continue
+            states += [(float(h_s[n, i, d]) - float(h_t[n, i, d])) ** 2 for d in range(4)]
+            for j in range(5):
+                if there[n, j]:
+                    pairs = [(float(a_s[n, h, i, j]), float(a_t[n, h, i, j])) for h in range(2)]
+                    kept = [[0.0 if x <= -100 else x for x in pair] for pair in pairs]
+                    scores += [(x - y) ** 2 for x, y in kept]
+    assert tinybert.states_distance(h_t, h_s, there).item() == pytest.approx(np.mean(states))
+    assert tinybert.scores_distance(a_t, a_s, there).item() == pytest.approx(np.mean(scores))
+
+
+@pytest.mark.parametrize("family", ["BERT", "MPNet", "RoBERTa", "DistilBERT", "DebertaV2"])
+@pytest.mark.parametrize("training", [False, True])
+def test_the_scores_are_what_the_softmax_is_given_whatever_the_family_and_before_dropout(family: str, training: bool) -> None:
+    import transformers
+
+    name = {"BERT": "Bert", "RoBERTa": "Roberta", "DistilBERT": "DistilBert"}.get(family, family)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    if family == "DistilBERT":
+        size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(vocab_size=40, max_position_embeddings=32, **size)
+    model = getattr(transformers, f"{name}Model")._from_config(config, attn_implementation="eager").train(training)
+    watch = ScoreWatch(model)
+    mask = torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]])
+    given = model(input_ids=torch.randint(3, 40, (2, 6)), attention_mask=mask, output_attentions=True).attentions
+    scores = watch.take()
+    assert [tuple(score.shape) for score in scores] == [(2, 2, 6, 6)] * 2
+    for score, attention in zip(scores, given, strict=True):
+        weight = score.softmax(-1)
+        kept = attention > 0  # dropout takes some away in training, and makes the others larger
+        shown = weight / (1 - config.to_dict().get("attention_probs_dropout_prob", config.to_dict().get("attention_dropout")))
+        torch.testing.assert_close(attention[kept], (shown if training else weight)[kept])
+        assert score[1, :, :, 4:].max().item() <= -100
+    assert watch.take() == []
+    torch.softmax(torch.zeros(1, 1, 2, 2), -1)
+    assert watch.take() == [], "outside of a pass nothing is noted"
+    with pytest.raises((TypeError, ValueError)):
+        model(nothing=1)
+    torch.softmax(torch.zeros(1, 1, 2, 2), -1)
+    assert watch.take() == [], "a pass that fails ends the watch too"
+
+
+class Reader:
+    """A model that reads given tokens and knows their letters."""
+
+    def __init__(self, rows: list[list[list[str]]] | list[list[str]], tokenizer: Any = None) -> None:
+        self.rows, self.student = rows, SimpleNamespace(tokenizer=tokenizer)
+
+    def inputs(self, rows: Any) -> dict[str, torch.Tensor]:
+        (row,) = rows
+        texts = self.rows[row] if isinstance(self.rows[row][0], list) else [self.rows[row]]
+        words = self.student.tokenizer.words if self.student.tokenizer else None
+        longest = max(map(len, texts))
+        ids = [[words.index(w) if words else 1 for w in text] + [0] * (longest - len(text)) for text in texts]
+        mask = [[1] * len(text) + [0] * (longest - len(text)) for text in texts]
+        shape = (1, len(texts), longest) if isinstance(self.rows[row][0], list) else (1, longest)
+        return {"input_ids": torch.tensor(ids).view(shape), "attention_mask": torch.tensor(mask).view(shape)}
+
+
+class Words:
+    """A tokenizer of a few words, the special tokens of which have the given names."""
+
+    def __init__(self, first: str, end: str, *words: str) -> None:
+        self.cls_token, self.sep_token, self.words = first, end, ["[PAD]", first, end, *words]
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return self.words.index(token)
+
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return self.words[token]
+
+
+def test_tokens_of_two_families_are_matched_by_letters_and_roles() -> None:
+    bert, mpnet = Words("[CLS]", "[SEP]", "tide", "##s", "low"), Words("<s>", "</s>", "tide", "Ġlow", "s")
+    own = Reader([["[CLS]", "tide", "##s", "[SEP]", "low", "[SEP]"], ["[CLS]", "low", "[SEP]"]], bert)
+    other = Reader([["<s>", "tide", "s", "</s>", "</s>", "Ġlow", "</s>"], ["<s>", "Ġlow", "</s>"]], mpnet)
+    aligned = TokenMatcher(own, other).align([0, 1])  # type: ignore[arg-type]
+    assert aligned.there.sum(1).tolist() == [6, 3]
+    pairs = list(zip(aligned.own[0].tolist(), aligned.other[0].tolist(), strict=True))
+    assert pairs[:3] == [(0, 0), (1, 1), (2, 2)]
+    assert pairs[4:] == [(4, 5), (5, 6)]
+    assert pairs[3] in [(3, 3), (3, 4)], "one of the two marks between the sentences has no partner"
+
+
+def test_tokens_without_letters_are_matched_one_by_one_or_not_at_all() -> None:
+    own, other = Reader([[["a", "b"], ["c"]]]), Reader([[["x", "y"], ["z"]]])
+    aligned = TokenMatcher(own, other).align([0])  # type: ignore[arg-type]
+    assert aligned.there.tolist() == [[True, True], [True, False]], "each choice is a sequence"
+    with pytest.raises(UserError, match="different tokens"):
+        TokenMatcher(own, Reader([[["x"], ["z"]]])).align([0])  # type: ignore[arg-type]
+
+
+def intermediate(tiny_student: Path, variant: str = "paper", kind: str = "classification", **more: Any) -> Any:
+    """The first stage between a tiny BERT and itself, or a copy with other weights (``other=True``)."""
+    texts = [("the harbour was warm",), ("a dull old teapot we saw , but it is bright",), ("a warm ferry",)]
+    if kind == "multiple-choice":
+        texts = [("the harbour was", "warm", "a dull old teapot")] * 3
+    problem = Problem(kind, 2, ("a", "b"), max_length=32, attentions=True)
+    registered = choose("student", "encoder", model=str(tiny_student))
+    models = []
+    for number in range(2):
+        plugin = registered.registered.component.load()(registered.options, Environment(offline=True))
+        torch.manual_seed(number)
+        module = plugin.build(problem).eval()
+        if number and more.get("other"):
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.add_(0.05 * torch.randn_like(parameter))
+        rows = encode(plugin, problem, Split(texts, [0, 1, 0], ["", "", ""]))
+        models.append(RowModel(plugin, module, rows, torch.device("cpu")))
+    own, teacher = models
+    teacher.module.requires_grad_(False)
+    made = setup({}, kind, student=own, finished=lambda role, epoch=None: teacher, labels=torch.zeros(3).long())
+    options = tinybert.IntermediateOptions(teacher=sized(2), variant=variant, heads=more.get("heads", "match"))
+    method = tinybert.TinyBERTIntermediate(options, made)
+    with torch.no_grad():
+        method.map.weight.copy_(torch.eye(32))
+        method.map.bias.zero_()
+    return method, own, teacher, made
+
+
+@pytest.mark.parametrize("kind", ["classification", "multiple-choice"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_the_first_stage_is_nothing_between_a_model_and_itself(tiny_student: Path, variant: str, kind: str) -> None:
+    method, own, _, made = intermediate(tiny_student, variant, kind)
+    output = own(range(3), hidden_states=True, attentions=True)
+    found = values(method.terms(batch(made.labels), output))
+    assert found["attention"] == pytest.approx(0, abs=1e-10)
+    assert found["hidden states"] == pytest.approx(0, abs=1e-10)
+
+
+def test_the_first_stage_does_not_see_padding_and_officially_does(tiny_student: Path) -> None:
+    for variant, same in (("paper", True), ("official", False)):
+        method, own, _, _ = intermediate(tiny_student, variant, other=True)
+        alone = []
+        for rows in ([0], [2]):
+            output = own(rows, hidden_states=True, attentions=True)
+            alone.append(values(method.terms(Batch(torch.tensor(rows), torch.zeros(1).long(), None, 0), output)))
+        output = own([0, 2], hidden_states=True, attentions=True)
+        assert output.hidden_states is not None
+        together = values(method.terms(Batch(torch.tensor([0, 2]), torch.zeros(2).long(), None, 0), output))
+        lengths = [len(own.encoded.rows[row]["input_ids"]) for row in (0, 2)]
+        mean = sum(a["hidden states"] * n for a, n in zip(alone, lengths, strict=True)) / sum(lengths)
+        assert lengths[0] != lengths[1]
+        assert (together["hidden states"] == pytest.approx(mean, rel=1e-4)) is same
+
+
+def test_the_first_stage_moves_the_student_and_the_map_alone(tiny_student: Path) -> None:
+    method, own, teacher, made = intermediate(tiny_student, other=True)
+    terms = method.terms(batch(made.labels), own(range(3), hidden_states=True, attentions=True))
+    assert weights(terms) == {"task": 0, "attention": 1, "hidden states": 1}
+    sum(term.weight * term.value for term in terms).backward()
+    assert all(p.grad is None for p in teacher.module.parameters())
+    assert float(method.map.weight.grad.abs().max()) > 0
+    named = dict(own.module.named_parameters())
+    assert float(named["bert.encoder.layer.1.attention.self.query.weight"].grad.abs().max()) > 0
+    assert float(named["classifier.weight"].grad.abs().max()) == 0, "labels teach nothing"
+
+
+def test_the_mean_over_heads_is_compared_where_that_is_asked_for(tiny_student: Path) -> None:
+    """What the averaged heads give is never more than what they give one by one (Jensen's inequality)."""
+    found = []
+    for heads in ("match", "mean"):
+        method, own, _, made = intermediate(tiny_student, other=True, heads=heads)
+        found.append(values(method.terms(batch(made.labels), own(range(3), hidden_states=True, attentions=True)))["attention"])
+    assert 0 < found[1] < found[0]
+
+
+def test_the_second_stage_begins_where_the_first_one_ends() -> None:
+    teacher, student = choose("student", "bert-base"), choose("student", "bert-6l")
+    options = tinybert.TinyBERTOptions(teacher=teacher, teacher_seed=3, variant="official", intermediate_epochs=7)
+    needs = options.dependencies(planned(student))
+    assert (needs["teacher"].student, needs["teacher"].seed) == (teacher, 3)
+    first = needs["start"]
+    assert (first.student, first.seed) == (student, 5)
+    assert isinstance(first.method, Choice)
+    assert first.method.name == "tinybert-intermediate"
+    told = first.method.options
+    assert (told.teacher, told.variant, told.teacher_seed) == (teacher, "official", 3)
+    assert (first.method.train["epochs"], first.method.train["lr"], first.method.train["schedule"]) == (7, 5e-5, "constant")
+
+
 # --------------------------------------------------------------------------------------------------------- tiny runs
 
 TRAIN = "{epochs: 3, batch_size: 8, lr: 1e-3, log_every: 1, max_length: 32, precision: float32}"
@@ -479,6 +721,7 @@ METHODS = {
     "rail-kd": ("", 2),
     "rco": (", anchors: 2", 2),
     "takd": ("", 3),
+    "tinybert": (", intermediate_epochs: 3", 3),
 }
 """Method -> its options, and the trials that its recipe plans."""
 

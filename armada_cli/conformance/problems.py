@@ -71,6 +71,17 @@ class ToyModel(nn.Module):
         )
         self.head = nn.Linear(HIDDEN, width)
 
+    def forward(self, tokens: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The states [..., tokens, d] of the embeddings and the layers; what one head of each layer would attend to, which no
+        layer uses."""
+        states = [self.embedding(tokens)]
+        weights = []
+        for layer in self.layers:
+            scores = (states[-1] @ states[-1].transpose(-1, -2)).unsqueeze(-3)
+            weights.append(torch.softmax(scores, -1))
+            states.append(layer(states[-1]))
+        return states, weights
+
 
 class ToyStudent(Student):
     """A student with everything a method may look at, on rows that are numbers already."""
@@ -99,18 +110,9 @@ class ToyStudent(Student):
         tokens: bool = False,
     ) -> StudentOutput:
         assert isinstance(model, ToyModel)
-        last = model.embedding(batch["input_ids"])
-        states = [last]
-        for layer in model.layers:
-            last = layer(last)
-            states.append(last)
+        states, attended = model(batch["input_ids"])
+        last, weights = states[-1], tuple(attended) if attentions else None
         pooled = last.mean(-2)
-        # Of one head, between the tokens that each layer reads.
-        weights = (
-            tuple(torch.softmax(state @ state.transpose(-1, -2), -1).unsqueeze(-3) for state in states[:-1])
-            if attentions
-            else None
-        )
         if self.problem.kind in ("generation", "masked"):
             # Each token of the second half is told by the one three places before it.
             said, wanted = model.head(last[:, :3]), batch["input_ids"][:, 3:]

@@ -18,6 +18,7 @@ from armada_cli.methods import (
     sftn,
     sftn_teacher,
     takd,
+    tinybert,
     undistilled,
     vidlankd,
     visual_guidance,
@@ -48,4 +49,6 @@ CARDS = [
     rco.CARD,
     rail_kd.CARD,
     seqkd.CARD,
+    tinybert.CARD,
+    tinybert.INTERMEDIATE_CARD,
 ]

@@ -49,17 +49,27 @@ def states_of_one_row(model: Model, what: str) -> tuple[Tensor, ...]:
     Raises:
         UserError: it gives none.
     """
+    return look_at_one_row(model, what)[0]
+
+
+def look_at_one_row(model: Model, what: str, attentions: bool = False) -> tuple[tuple[Tensor, ...], int]:
+    """The hidden states of a model on the first training row, and the heads of its attention, 0 unless they are asked for.
+
+    Raises:
+        UserError: it gives no hidden states, or no attention.
+    """
     import torch
 
     training = model.module.training
     model.module.eval()  # a pass without dropout takes nothing from its random stream
     with torch.no_grad():
         # By the plugin's own pass: this one is no part of what the training costs.
-        states = model.student.forward(model.module, model.inputs([0]), hidden_states=True).hidden_states
+        output = model.student.forward(model.module, model.inputs([0]), hidden_states=True, attentions=attentions)
     model.module.train(training)
-    if not states:
-        raise UserError(f"{what} shows no hidden states, which this method compares", "Take another model, or the method kd")
-    return states
+    if not output.hidden_states or (attentions and not output.attentions):
+        shows = "attention" if output.hidden_states else "hidden states"
+        raise UserError(f"{what} shows no {shows}, which this method compares", "Take another model, or the method kd")
+    return output.hidden_states, output.attentions[0].shape[-3] if output.attentions else 0
 
 
 def first_tokens(output: StudentOutput, layers: list[int]) -> Tensor:
