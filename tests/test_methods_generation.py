@@ -398,6 +398,14 @@ def test_another_vocabulary_is_refused_in_one_line(write: Callable[..., Path], t
     assert armada("check", write(f"{{name: seqkd, {teacher}}}")).status == 0
 
 
+@pytest.mark.parametrize("method", ["kd", "seqkd"])
+def test_a_teacher_that_does_not_write_is_refused_in_one_line(write: Callable[..., Path], method: str) -> None:
+    ended = armada("check", write(method))
+    assert ended.status == 2
+    assert ended.err.count("\n") == 1
+    assert "student 'bert-base' is no decoder. Name a decoder" in ended.err
+
+
 def test_where_no_file_tells_the_vocabulary_the_trial_does() -> None:
     class Known:
         def __init__(self, name: str) -> None:

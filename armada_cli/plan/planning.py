@@ -213,6 +213,11 @@ def _plan_dependencies(
             raise UserError(what, "Name an encoder; `armada list students` shows which are")
         base = _trained_on(plan, on) if on_kind == "generation" else on
         trained_student = plan.resize(needs.student)
+        if on_kind == "generation" and "decoder" not in trained_student.registered.component.provides:
+            raise UserError(
+                f"{place} to learn {on.name!r} (generation), and student {trained_student.name!r} is no decoder",
+                "Name a decoder",
+            )
         if needs.vocabulary:
             _require_one_vocabulary(student, trained_student, place)
         trial = _trial(
