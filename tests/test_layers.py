@@ -13,12 +13,12 @@ PACKAGE = ROOT / "armada_cli"
 
 LAYERS = [
     {
-        *("contracts", "registry", "models", "corpora", "errors", "credentials", "files", "reading", "settings", "content"),
+        *("contracts", "registry", "models", "errors", "credentials", "files", "reading", "settings", "content"),
         *("direction", "digests", "devices", "encoding", "escaping", "console", "launch", "targets", "run_names"),
         *("run_record", "__init__"),
     },
     {"losses"},
-    {"training", "features", "evaluation"},
+    {"training", "features", "evaluation", "corpora"},
     {"methods"},
     {"builtins", "scaffold", "ensemble", "plan", "recipe", "runs", "execution", "reporting", "conformance"},
     {"commands", "main", "entry", "__main__"},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from armada_cli.conformance.report import FAILED, PASSED, SKIPPED, Check
-from armada_cli.errors import TrialFailed, UserError
+from armada_cli.errors import TrialFailed, UserError, name_error, one_line
 
 Question = tuple[str, Callable[[Any], str]]
 """A check's name and function."""
@@ -41,19 +41,15 @@ def ask(questions: Sequence[Question], subject: Any) -> list[Check]:
         except Broken as reason:
             found.append(Check(name, FAILED, str(reason)))
         except (UserError, TrialFailed) as error:
-            found.append(Check(name, FAILED, f"It stops with: {one_line(error, named=False)}"))
+            found.append(Check(name, FAILED, f"It stops with: {quoted(error, named=False)}"))
         except (Exception, SystemExit) as error:  # a stranger's code raises what it likes
-            found.append(Check(name, FAILED, f"It raises {one_line(error)}"))
+            found.append(Check(name, FAILED, f"It raises {quoted(error)}"))
     return found
 
 
-def one_line(error: BaseException, *, named: bool = True) -> str:
-    """An exception's class and message on one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 300 else text[:297] + "..."
-    if not named:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def quoted(error: BaseException, *, named: bool = True) -> str:
+    """An exception's class and message, or its message alone, on one line of at most 300 characters."""
+    return name_error(error, 300) if named else one_line(error, 300)
 
 
 def require(condition: bool, sentence: str) -> None:

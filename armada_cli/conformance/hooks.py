@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from armada_cli.conformance.asking import Broken, NotAsked, one_line, require
+from armada_cli.conformance.asking import Broken, NotAsked, quoted, require
 from armada_cli.conformance.needs import ask_for_needs, plan_toy
 from armada_cli.contracts import Batch, Method, Split
 from armada_cli.models.tiny import SENTENCES
@@ -88,7 +88,7 @@ def check_before_forward(subject: MethodSubject) -> str:
             raise
         except Exception as error:
             raise Broken(
-                f"In an evaluation on {kind} its before_forward() raises {one_line(error)}; there the batch has no "
+                f"In an evaluation on {kind} its before_forward() raises {quoted(error)}; there the batch has no "
                 "features unless the options say features_at_inference, its step is -1 and its split 'validation'"
             ) from None
     return "It leaves the batch as it is"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from armada_cli.conformance.asking import Broken, NotAsked, asked, one_line, require
+from armada_cli.conformance.asking import Broken, NotAsked, asked, quoted, require
 from armada_cli.conformance.subject import Subject, shared_questions, single_line
 
 WIDTH = 768
@@ -174,7 +174,7 @@ def check_shapes(subject: LossSubject) -> str:
             require(
                 single_line(error), f"For {words} its {type(error).__name__} has several lines; one with both shapes is enough"
             )
-            said = one_line(error)
+            said = quoted(error)
             continue
         raise Broken(
             f"For {words} it returns a number: broadcasting compares the wrong rows. Begin with `if p_ts.shape != p_s.shape: "

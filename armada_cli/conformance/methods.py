@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from armada_cli.conformance import hooks
-from armada_cli.conformance.asking import Broken, asked, one_line, require
+from armada_cli.conformance.asking import Broken, asked, quoted, require
 from armada_cli.conformance.needs import ask_for_needs, judge_asked, plan_toy
 from armada_cli.conformance.problems import (
     FEATURES,
@@ -233,7 +233,7 @@ def check_terms(subject: MethodSubject) -> str:
             raise
         except Exception as error:
             raise Broken(
-                f"It cannot be trained on {kind}: {one_line(error)}; mend it, or leave {kind} out of the card's `provides`"
+                f"It cannot be trained on {kind}: {quoted(error)}; mend it, or leave {kind} out of the card's `provides`"
             ) from None
         names = [term.name for term in terms]
         require(len(set(names)) == len(names), f"Two of its terms on {kind} have one name ({', '.join(names)})")
@@ -360,7 +360,7 @@ def check_decoder(subject: MethodSubject) -> str:
         trained = subject.train(kind, own_pooler=False)
     except Exception as error:
         raise Broken(
-            f"With a student that has no pooler of its own (a decoder) it raises {one_line(error)}; setup.own_pooler says "
+            f"With a student that has no pooler of its own (a decoder) it raises {quoted(error)}; setup.own_pooler says "
             "which "
             "student it has, and the method adds the missing layer"
         ) from None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from armada_cli.conformance import alone
-from armada_cli.conformance.asking import Broken, NotAsked, asked, one_line, require
+from armada_cli.conformance.asking import Broken, NotAsked, asked, quoted, require
 from armada_cli.conformance.inputs import AWKWARD
 from armada_cli.conformance.problems import OUTPUTS
 from armada_cli.conformance.subject import Subject, shared_questions, single_line
@@ -58,7 +58,7 @@ class StudentSubject(Subject):
                 self.build(kind)
                 found[kind] = ""
             except UserError as error:
-                found[kind] = one_line(error, named=False)
+                found[kind] = quoted(error, named=False)
         return found
 
     @property
@@ -184,9 +184,7 @@ def check_encoding(subject: StudentSubject) -> str:
             require(single_line(error), f"For {what} its UserError has several lines")
             continue
         except Exception as error:
-            raise Broken(
-                f"On {what} it raises {one_line(error)}; cut what is too long, and read what is empty as such"
-            ) from None
+            raise Broken(f"On {what} it raises {quoted(error)}; cut what is too long, and read what is empty as such") from None
         require(bool(torch.isfinite(output.pooled).all()), f"For {what} its output holds NaN or infinity")
     return f"At most {LENGTH} tokens; {len(AWKWARD)} awkward texts are read"
 
@@ -240,7 +238,7 @@ def check_attentions(subject: StudentSubject) -> str:
             try:
                 model = subject.first.build(dataclasses.replace(subject.problem(kind), attentions=True)).eval()
             except UserError as error:
-                return f"It gives none: {one_line(error, named=False)}"
+                return f"It gives none: {quoted(error, named=False)}"
         batch = subject.batch(kind)
         with torch.no_grad():
             output, usual = subject.forward(model, batch, attentions=True), subject.forward(subject.build(kind).eval(), batch)
@@ -342,7 +340,7 @@ def check_new_head(subject: StudentSubject) -> str:
                     first = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
             except UserError as error:
                 require(single_line(error), "Its refusal has several lines")
-                return f"It refuses: {one_line(error, named=False)}"
+                return f"It refuses: {quoted(error, named=False)}"
             with drawn_from(1, "student head"):
                 second = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
             with drawn_from(2, "student head"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.conformance import parts
-from armada_cli.conformance.asking import Broken, NotAsked, Question, asked, one_line, require
+from armada_cli.conformance.asking import Broken, NotAsked, Question, asked, quoted, require
 from armada_cli.conformance.imports import heavy_imports
 from armada_cli.conformance.unpickling import watched
 from armada_cli.contracts import (
@@ -161,10 +161,10 @@ class Subject:
         try:
             made = self.first
         except UserError as error:
-            raise Broken(f"It cannot be made: {one_line(error, named=False)}") from None
+            raise Broken(f"It cannot be made: {quoted(error, named=False)}") from None
         except Exception as error:
             raise Broken(
-                f"It cannot be made, it raises {one_line(error)}; what a user can mend should be a UserError(what, hint)"
+                f"It cannot be made, it raises {quoted(error)}; what a user can mend should be a UserError(what, hint)"
             ) from None
         return type(made).__name__
 
@@ -190,7 +190,7 @@ class Subject:
         try:
             first, second = self.identity(self.options), self.identity(self.options)
         except (TypeError, ValueError) as error:
-            raise Broken(f"Its identity is no JSON: {one_line(error)}; use texts, numbers, lists and mappings") from None
+            raise Broken(f"Its identity is no JSON: {quoted(error)}; use texts, numbers, lists and mappings") from None
         require(first == second, "Its identity is another one each time it is asked; take out times, ids and sets")
         place = str(self.folder)
         require(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from armada_cli.conformance.asking import Broken, NotAsked, asked, one_line, require
+from armada_cli.conformance.asking import Broken, NotAsked, asked, quoted, require
 from armada_cli.conformance.subject import Subject, shared_questions
 from armada_cli.conformance.variations import varied
 from armada_cli.contracts import TASK_KINDS, Split, canonical
@@ -245,7 +245,7 @@ def check_suggestions(subject: TaskSubject) -> str:
     try:
         canonical(suggested)
     except (TypeError, ValueError) as error:
-        raise Broken(f"What its card suggests is no plain value: {one_line(error)}; use texts, numbers and lists") from None
+        raise Broken(f"What its card suggests is no plain value: {quoted(error)}; use texts, numbers and lists") from None
     return f"For methods that leave them open: {', '.join(suggested)}" if suggested else "None"
 
 

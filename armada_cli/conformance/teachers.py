@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from armada_cli.conformance.asking import Broken, NotAsked, asked, one_line, require
+from armada_cli.conformance.asking import Broken, NotAsked, asked, quoted, require
 from armada_cli.conformance.elsewhere import represent_elsewhere
 from armada_cli.conformance.inputs import AWKWARD, TEXTS, awkward_pictures, draw_pictures
 from armada_cli.conformance.subject import Subject, shared_questions, single_line
@@ -255,7 +255,7 @@ def check_awkward(subject: TeacherSubject) -> str:
             refused.append(what)
             continue
         except (Exception, SystemExit) as error:
-            raise Broken(f"On {what} it raises {one_line(error)}; {advice}") from None
+            raise Broken(f"On {what} it raises {quoted(error)}; {advice}") from None
         require(found.shape == (1, width), f"For {what} it returns shape {list(found.shape)}, not [1, {width}]; {advice}")
         require(bool(np.isfinite(found).all()), f"For {what} its vector holds NaN or infinity; {advice}")
     said = f"; it refuses {', '.join(refused)}" if refused else ""
@@ -269,12 +269,12 @@ def check_wrong_input(subject: TeacherSubject) -> str:
         subject.represent(subject.first, [3])
     except (UserError, TypeError) as error:
         require(single_line(error), f"Given the number 3 its {type(error).__name__} has several lines; one is enough")
-        return f"The number 3: {one_line(error)}"
+        return f"The number 3: {quoted(error)}"
     except Unanswered:
         return "The number 3 is left unanswered"
     except (Exception, SystemExit) as error:
         raise Broken(
-            f"Given the number 3 it raises {one_line(error)}; check what it is given, and raise TypeError or UserError(what, "
+            f"Given the number 3 it raises {quoted(error)}; check what it is given, and raise TypeError or UserError(what, "
             "hint)"
         ) from None
     raise Broken(

@@ -59,7 +59,7 @@ def verify(
         names = [name for name, _ in module.QUESTIONS]
         if unknown := [name for name in only or () if name not in names]:
             hint = did_you_mean(unknown[0], names) or f"the checks of a {kind} are {', '.join(names)}"
-            raise UserError(f"a {kind} has no check {unknown[0]!r}", hint[0].upper() + hint[1:])
+            raise UserError(f"a {kind} has no check {unknown[0]!r}", hint)
         questions = [item for item in module.QUESTIONS if only is None or item[0] in only]
         subject: Subject = module.SUBJECT(kind, card, options, environment, folder, entry)
         try:
@@ -89,7 +89,7 @@ def chosen_options(
     for name in given:
         if name not in known:
             hint = did_you_mean(name, known) or f"known are {', '.join(known) or 'none'}"
-            raise UserError(f"{kind} {card.name!r} has no option {name!r}", hint[0].upper() + hint[1:])
+            raise UserError(f"{kind} {card.name!r} has no option {name!r}", hint)
     if lacking and not shrinks:
         raise _lacks(kind, card, lacking)
     if not lacking and isinstance(component, Registered) and kind in ("teacher", "student", "task", "method"):

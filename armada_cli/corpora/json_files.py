@@ -61,17 +61,30 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
 
 
-def _array(path: Path) -> list[dict[str, Any]]:
-    again = "The file is damaged or no JSON array: copy it again"
+def read_text(path: Path, again: str, also: str = "") -> str:
+    """The text of a whole file, which must be UTF-8.
+
+    Args:
+        again: what to do about a damaged file; also: what else to do about one in another encoding.
+
+    Raises:
+        UserError: it cannot be read, or is no such text.
+    """
     try:
         content = read_bytes(path)
         if fault := encoding_fault(content):
-            raise UserError(f"{path}: {fault[0]}", fault[1])
-        table = parse_json(content.decode("utf-8-sig"))
+            raise UserError(f"{path}: {fault[0]}", fault[1] + also)
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8", again) from None
+
+
+def _array(path: Path) -> list[dict[str, Any]]:
+    again = "The file is damaged or no JSON array: copy it again"
+    try:
+        table = parse_json(read_text(path, again))
     except ValueError as error:
         reason = f"{error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise UserError(f"{path}: not JSON ({reason})", again) from None

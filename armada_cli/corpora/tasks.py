@@ -13,6 +13,7 @@ from armada_cli.content import content_fingerprint
 from armada_cli.contracts import JSON, Environment, Split, Task, option
 from armada_cli.corpora.rows import fetched, mirror_file, rows, source, where, write_rows
 from armada_cli.errors import UserError
+from armada_cli.evaluation import metrics
 
 HIDDEN_LABEL = -1
 """The label of every row of a split whose answers a benchmark does not publish."""
@@ -24,27 +25,53 @@ def require_split(name: str) -> None:
         raise ValueError(f"a task has the splits 'train' and 'validation', not {name!r}")
 
 
+def is_held_out(digest: bytes, share: float) -> bool:
+    """Whether a row with this hash is among the share of rows that is kept for validation."""
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+class MeasuredOptions:
+    """Options of a task that name its metrics. A subclass has `metrics`: what `score` returns, the main one first.
+
+    Attributes:
+        published: the column of the paper's tables that this task is; empty for none. group: the tables' group.
+    """
+
+    published: ClassVar[str] = ""
+    group: ClassVar[str] = "own"
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that tables show."""
+        names: tuple[str, ...] = self.metrics  # type: ignore[attr-defined]
+        return names[0]
+
+
 class MeasuredTask(Task):
-    """A task whose options have a `main_metric`."""
+    """A task whose options have `metrics` and a `main_metric`.
+
+    Attributes:
+        notes: lines that the user should see though nothing is wrong enough to stop; filled as splits are read.
+    """
+
+    def __init__(self, options: Any, environment: Environment) -> None:
+        super().__init__(options, environment)
+        self.notes: list[str] = []
 
     @property
     def metric(self) -> str:
         """The main metric, as the options name it."""
         return str(self.options.main_metric)
 
+    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
+        """The metrics that the options name; see `armada_cli.evaluation.metrics`."""
+        return metrics.score(self.options.metrics, outputs, labels)
+
 
 class GenerationTask(MeasuredTask):
-    """A task whose answers are texts.
-
-    Attributes:
-        notes: lines that the user should see though nothing is wrong enough to stop; filled as splits are read.
-    """
+    """A task whose answers are texts."""
 
     kind = "generation"
-
-    def __init__(self, options: Any, environment: Environment) -> None:
-        super().__init__(options, environment)
-        self.notes: list[str] = []
 
     def labels(self) -> tuple[str, ...]:
         """Generation has no classes."""
@@ -75,7 +102,7 @@ class DividedTask(MeasuredTask):
 
 
 @dataclass(frozen=True)
-class HubOptions:
+class HubOptions(MeasuredOptions):
     """Options of a task over a published dataset; a subclass names the dataset in class attributes.
 
     Attributes:
@@ -83,8 +110,6 @@ class HubOptions:
         fields: the columns of text, in the order the student reads them.
         classes: names of the classes in the order of their numbers; for regression the target's one name.
         bounds: for regression, the smallest and the largest label; None for class numbers.
-        metrics: what `score` returns; the first is the main one.
-        published: the column of the paper's tables that this task is; group: the tables' group.
         official: rows of ``train`` and ``validation`` as published, and the usual number of tokens of one input.
     """
 
@@ -97,14 +122,7 @@ class HubOptions:
     classes: ClassVar[tuple[str, ...]]
     bounds: ClassVar[tuple[float, float] | None] = None
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
-    published: ClassVar[str] = ""
-    group: ClassVar[str] = "own"
     official: ClassVar[tuple[int, int, int] | None] = None
-
-    @property
-    def main_metric(self) -> str:
-        """The metric that tables show."""
-        return self.metrics[0]
 
     def rows(self) -> dict[str, int]:
         """The published sizes, for an estimate before the data are there; empty where none are known."""
@@ -175,7 +193,7 @@ class HubOptions:
 
 
 class HubTask(MeasuredTask):
-    """A task whose rows come from `rows`. A subclass gives `score`, and another reading of a row where it needs one."""
+    """A task whose rows come from `rows`. A subclass gives another reading of a row where it needs one."""
 
     options: HubOptions
 
@@ -221,10 +239,6 @@ class HubTask(MeasuredTask):
     def labels(self) -> tuple[str, ...]:
         """Names of the classes in the order of their numbers, or the target's name."""
         return self.options.classes
-
-    @abstractmethod
-    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
-        """See `Task.score`."""
 
     def fault(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
         """Why a row cannot be used and what to do, or None. A subclass may know more reasons."""

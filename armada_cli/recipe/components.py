@@ -231,7 +231,7 @@ def _point(
         what, _, hint = complaint.partition("; ")
         place = _place_of(complaint, chosen) or name.place
         message = what.rstrip(".").removesuffix(f" '{place.text}'")
-        problems.add(place, f"{registered.kind} {name.value!r}: {message}", hint[:1].upper() + hint[1:])
+        problems.add(place, f"{registered.kind} {name.value!r}: {message}", hint)
     if complaints:
         return None
     varying = {axis[0].key for axis in axes if len(axis) > 1}

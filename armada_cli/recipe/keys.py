@@ -111,9 +111,8 @@ def describe_unknown_key(key: str, node: Node, known: list[str]) -> str:
     word, colon, _ = key.partition(":")
     if colon and isinstance(node, Scalar) and node.value is None and word in known:
         return f"Write a space after the colon: '{word}: {key.partition(':')[2]}'"
-    near = did_you_mean(key, known)
-    if near:
-        return near[0].upper() + near[1:]
+    if near := did_you_mean(key, known):
+        return near
     return f"Known are {', '.join(known)}" if known else "It has none"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.contracts import JSON, Choice, Environment, Registered
+from armada_cli.contracts.component import as_plain
 from armada_cli.errors import UserError
 from armada_cli.registry import local
 from armada_cli.registry.catalog import current
@@ -107,8 +108,6 @@ def write_options(options: Any) -> dict[str, JSON]:
 def _write(value: Any) -> JSON:
     if isinstance(value, Choice):
         return write_build(value)
-    if isinstance(value, Path):
-        return str(value)
     if isinstance(value, (list, tuple)):
         return [_write(item) for item in value]
-    return value
+    return as_plain(value)

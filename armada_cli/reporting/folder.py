@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli.digests import load_checked_json
-from armada_cli.errors import UserError
+from armada_cli.errors import UserError, one_line
 from armada_cli.escaping import escape_line
 from armada_cli.reading import load_json
 from armada_cli.reporting.earlier import translate_entry, translate_result
@@ -112,7 +112,7 @@ def read_run(folder: Path) -> Run:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {_one_line(error)}", "Run the recipe again: finished trials are kept") from error
+        raise UserError(f"{path} is damaged: {one_line(error)}", "Run the recipe again: finished trials are kept") from error
     entries = data.get("trials") if isinstance(data, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
         raise UserError(f"{path} is damaged: it holds no list of trials", "Run the recipe again: finished trials are kept")
@@ -180,7 +180,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         except FileNotFoundError:
             status, reason = "damaged", "its result.json is missing"
         except (OSError, ValueError) as error:
-            status, reason = "damaged", f"its result.json cannot be read: {_one_line(error)}"
+            status, reason = "damaged", f"its result.json cannot be read: {one_line(error)}"
     timings: Mapping[str, Any] = {}
     if score is not None:
         try:
@@ -210,7 +210,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         control=str(control) if control and control != "none" else None,
         seed=int(_number(entry.get("seed")) or 0),
         status=status,
-        reason=_one_line(reason),
+        reason=one_line(reason),
         rows=_rows(_mapping(entry.get("rows")), _mapping(result.get("rows"))),
         options=options if isinstance(options, dict) else None,
         score=score,
@@ -226,7 +226,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         steps=None if (steps := _number(result.get("steps"))) is None else int(steps),
         passes={kind: int(rows) for kind, rows in _numbers(result.get("passes")).items()},
         peak_memory=None if (peak := _number(timings.get("peak_memory"))) is None else int(peak),
-        warnings=tuple(_one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),
+        warnings=tuple(one_line(text) for text in result["warnings"]) if isinstance(result.get("warnings"), list) else (),
         plugins=_mapping(result.get("plugins") or entry.get("plugins")),
         wall=_number(timings.get("wall")),
         cpu=_number(timings.get("cpu")),
@@ -247,7 +247,3 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())

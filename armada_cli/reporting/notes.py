@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from armada_cli.errors import capitalise
 from armada_cli.reporting import published
 from armada_cli.reporting.folder import Run, TrialRecord
 from armada_cli.reporting.groups import MEAN, Comparison, Group
@@ -73,7 +74,7 @@ def _describe_precision(group: Group) -> list[str]:
     where = ", the precision in which the student is exported."
     if len(set(by_arm.values())) == 1:
         (text,) = set(by_arm.values())
-        return [text[:1].upper() + text[1:] + where]
+        return [capitalise(text) + where]
     return ["; ".join(f"{label}: {text}" for label, text in by_arm.items()) + where]
 
 

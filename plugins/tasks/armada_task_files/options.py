@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 from armada_cli import Environment, UserError, option
+from armada_cli.corpora.tasks import MeasuredOptions
 from armada_task_files import table
 from armada_task_files.text import Format
 
@@ -22,12 +23,8 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class FilesOptions:
-    """Options of `files`.
-
-    Attributes:
-        published, group: the paper has no such task.
-    """
+class FilesOptions(MeasuredOptions):
+    """Options of `files`."""
 
     # Not "train": beside a task a recipe's `train:` holds training settings.
     file: str = option(help="The table to train on: .csv, .tsv, .jsonl or .parquet", path=True)
@@ -54,9 +51,6 @@ class FilesOptions:
     encoding: str = option("utf-8", "Of a text file, as Python names it: utf-8, cp1252, utf-16")
     delimiter: str = option("auto", "Of a CSV file: one character; auto: a comma, a tab in a .tsv file")
     quotes: bool = option(True, "A CSV field may stand in double quotes; false: a quote is a character like any other")
-
-    published: ClassVar[str] = ""
-    group: ClassVar[str] = "own"
 
     def kind(self) -> str:
         """One of `armada_cli.contracts.TASK_KINDS`."""

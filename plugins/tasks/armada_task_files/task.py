@@ -12,7 +12,6 @@ from typing import Any
 
 from armada_cli import Environment, Split, limited_rows
 from armada_cli.corpora.tasks import MeasuredTask, require_split
-from armada_cli.evaluation import metrics
 from armada_task_files.held_out import hold_out
 from armada_task_files.labels import Labels
 from armada_task_files.options import FilesOptions
@@ -38,18 +37,13 @@ class _Part:
 
 
 class Files(MeasuredTask):
-    """One or two text columns -> a class, a number, or several labels. The teacher is shown the texts joined by a space.
-
-    Attributes:
-        notes: lines the user should see though nothing is wrong enough to stop; filled when a split is first asked for.
-    """
+    """One or two text columns -> a class, a number, or several labels. The teacher is shown the texts joined by a space."""
 
     options: FilesOptions
 
     def __init__(self, options: FilesOptions, environment: Environment) -> None:
         super().__init__(options, environment)
         self.kind = options.kind()
-        self.notes: list[str] = []
         self._parts: dict[str, _Part] = {}
         self._labels: tuple[str, ...] = ()
 
@@ -76,10 +70,6 @@ class Files(MeasuredTask):
         size); for vectors of zeros and ones the numbers of their places. Regression: the name of the label column."""
         self._load()
         return self._labels
-
-    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
-        """The main metric and the others that fit the target, in percent."""
-        return metrics.score(self.options.metrics, outputs, labels)
 
     def _load(self) -> None:
         if self._parts:

@@ -10,7 +10,6 @@ from armada_cli import Decoding, Environment, Split, UserError
 from armada_cli.corpora.prompts import instruction_prompt
 from armada_cli.corpora.rows import rows, where
 from armada_cli.corpora.tasks import GenerationTask, require_split
-from armada_cli.evaluation import metrics
 from armada_task_instructions.options import InstructionOptions
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -53,10 +52,6 @@ class Instructions(GenerationTask):
             self.notes = self._shared(table)
             texts = [(_prompt(row), _references(row)[0].strip()) for row in table]
         return Split(texts, [_references(row) for row in table], [_shown(row) for row in table])
-
-    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
-        """ROUGE-L and exact match, in percent, each with the best of the references."""
-        return metrics.score(self.options.metrics, outputs, labels)
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         options = self.options

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from armada_cli import MissingPackage, UserError
+from armada_cli.corpora.json_files import read_text
 from armada_cli.files import replacing
-from armada_cli.reading import check_file, encoding_fault, open_file, parse_json, read_bytes
+from armada_cli.reading import check_file, open_file, parse_json
 
 GENRES = (
     "Drama", "Comedy", "Romance", "Thriller", "Crime", "Action", "Adventure", "Horror", "Documentary", "Mystery", "Sci-Fi",
@@ -203,17 +204,9 @@ def _visible(text: str) -> bool:
 
 
 def _json(path: Path) -> Any:
+    if not path.exists():
+        raise UserError(f"{path}: no such file", AGAIN)
     try:
-        content = read_bytes(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file", AGAIN) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})", "Check the file and its permissions") from None
-    if fault := encoding_fault(content):
-        raise UserError(f"{path}: {fault[0]}", f"{fault[1]}, or unpack the release again")
-    try:
-        return parse_json(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte 0x{content[error.start]:02x} at {error.start} is not UTF-8", AGAIN) from None
+        return parse_json(read_text(path, AGAIN, ", or unpack the release again"))
     except ValueError:
         raise UserError(f"{path}: no JSON", AGAIN) from None

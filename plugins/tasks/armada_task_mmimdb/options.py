@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Environment, content_fingerprint, option
+from armada_cli.corpora.tasks import MeasuredOptions
 
 FOLDER = "mm-imdb"
 """The folder of the data mirror."""
@@ -18,7 +19,7 @@ HOW = f"unpack mmimdb.tar.gz of {RELEASE} and name its folder with `path`"
 
 
 @dataclass(frozen=True)
-class MMIMDbOptions:
+class MMIMDbOptions(MeasuredOptions):
     """Options of `mm-imdb`."""
 
     path: str | None = option(
@@ -41,11 +42,6 @@ class MMIMDbOptions:
     metrics: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1", "weighted_f1", "samples_f1")
     published: ClassVar[str] = "MM-IMDb"
     group: ClassVar[str] = "multimodal"
-
-    @property
-    def main_metric(self) -> str:
-        """The metric that tables show."""
-        return self.metrics[0]
 
     def folder(self, environment: Environment) -> Path | None:
         """The folder of the films, there or not; None when none is named and there is no mirror."""

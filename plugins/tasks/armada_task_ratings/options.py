@@ -6,16 +6,17 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from armada_cli import Environment, option
+from armada_cli.corpora.tasks import MeasuredOptions
 from armada_cli.models.packaged import source_folder
 from armada_task_ratings import samples
 from armada_task_ratings.archive import ARCHIVE, SHA256, SOURCES
 
 
 @dataclass(frozen=True)
-class RatingsOptions:
+class RatingsOptions(MeasuredOptions):
     """Options of `ratings-offline`."""
 
     source: str = option("tweets", "Where the sentences come from", choices=tuple(SOURCES))
@@ -32,18 +33,10 @@ class RatingsOptions:
     )
     sha256: str = option(SHA256, "What the archive's SHA-256 must be")
 
-    published: ClassVar[str] = ""
-    group: ClassVar[str] = "own"
-
     @property
     def metrics(self) -> tuple[str, ...]:
         """What `score` returns; the first is the main one."""
         return ("pearson", "spearman") if self.labels == "ratings" else ("accuracy", "macro_f1")
-
-    @property
-    def main_metric(self) -> str:
-        """The metric that tables show."""
-        return self.metrics[0]
 
     def kind(self) -> str:
         """Regression on ratings, classification by their sign."""

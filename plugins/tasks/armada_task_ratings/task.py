@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from armada_cli import Environment, Split, UserError
-from armada_cli.corpora.tasks import DividedTask
-from armada_cli.evaluation import metrics
+from armada_cli.corpora.tasks import DividedTask, is_held_out
 from armada_task_ratings.archive import Sentence, read
 from armada_task_ratings.options import RatingsOptions, fetching
 
@@ -26,10 +25,6 @@ class Ratings(DividedTask):
     def labels(self) -> Sequence[str]:
         """The target's name, or negative and positive."""
         return ("rating",) if self.kind == "regression" else ("negative", "positive")
-
-    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
-        """In percent."""
-        return metrics.score(self.options.metrics, outputs, labels)
 
     def read(self) -> dict[str, Split]:
         """Both splits, or UserError where the source is missing or not as expected, or a split is empty."""
@@ -62,8 +57,7 @@ def divide(sentences: Sequence[Sentence], share: float, seed: int) -> dict[str, 
         return hashlib.sha256("\0".join(map(str, (seed, *parts))).encode()).digest()
 
     order = sorted((s for s in sentences if clean(s.text)), key=lambda s: draw(s.document, s.text))
-    edge = share * 2**64
-    held = {s.document for s in order if int.from_bytes(draw(s.document)[:8], "big") < edge}
+    held = {s.document for s in order if is_held_out(draw(s.document), share)}
     validation = [s for s in order if s.document in held]
     seen = {clean(s.text).casefold() for s in validation}
     train = [s for s in order if s.document not in held and clean(s.text).casefold() not in seen]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from armada_cli.corpora.tasks import HubTask
-from armada_cli.evaluation import metrics
 
 CONNECTIVES = {"cause": "because", "effect": "so"}
 """Turns COPA's question word into the start of a clause that each choice completes."""
 
 
 class Pair(HubTask):
-    """CB (premise, hypothesis) and BoolQ (question, passage): both fields, one class."""
-
-    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
-        """Accuracy (paper, section 4), in percent; for CB macro F1 too."""
-        return metrics.score(self.options.metrics, outputs, labels)
+    """CB (premise, hypothesis) and BoolQ (question, passage): both fields, one class; accuracy (paper, section 4)."""
 
 
 class Copa(Pair):

@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from armada_cli import Environment, content_fingerprint, option
+from armada_cli.corpora.tasks import MeasuredOptions
 from armada_task_tweets import samples
 
 
 @dataclass(frozen=True)
-class TweetsOptions:
-    """Options of `tweets-offline`.
-
-    Attributes:
-        metrics: what `score` returns; the first is the main one.
-        published, group: the paper has no such task.
-    """
+class TweetsOptions(MeasuredOptions):
+    """Options of `tweets-offline`."""
 
     min_confidence: float = option(
         0.7, "Annotators' agreement a tweet needs; unrated tweets count only at 0", minimum=0, maximum=1
@@ -31,13 +27,6 @@ class TweetsOptions:
     )
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
-    published: ClassVar[str] = ""
-    group: ClassVar[str] = "own"
-
-    @property
-    def main_metric(self) -> str:
-        """The metric that tables show."""
-        return self.metrics[0]
 
     def problems(self, environment: Environment) -> Iterator[str]:
         """A corpus that is not there."""

