@@ -58,10 +58,10 @@ class Ensemble(Teacher):
         parts = []
         for teacher in self.teachers:
             size = teacher.batch_size
-            found = [teacher.represent(inputs[start : start + size]) for start in range(0, len(inputs), size)]
-            if not found:
+            vectors = [teacher.represent(inputs[start : start + size]) for start in range(0, len(inputs), size)]
+            if not vectors:
                 raise UserError("an ensemble was asked for no text at all")
-            parts.append(np.concatenate(found))
+            parts.append(np.concatenate(vectors))
         return np.concatenate(parts, axis=1)
 
     def close(self) -> None:

@@ -171,8 +171,8 @@ class Runs:
         never ran."""
         run = read_json(self.run(recipe) / "run.json")
         record = run.get("provenance") if isinstance(run, dict) else None
-        found = record.get("components") if isinstance(record, dict) else None
-        return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+        components = record.get("components") if isinstance(record, dict) else None
+        return [item for item in components if isinstance(item, dict)] if isinstance(components, list) else []
 
     def make(self) -> None:
         """Create the root.

@@ -21,9 +21,10 @@ from armada_cli import Environment, option
 from armada_cli.content import content_fingerprint
 from armada_cli.contracts import KINDS, Component
 from armada_cli.models import hub
-from armada_cli.recipe.document import Source, Table, parse
+from armada_cli.recipe.document import parse
 from armada_cli.recipe.keys import read_settings
 from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.tree import Source, Table
 from armada_cli.registry import catalog
 
 PLACES = [
@@ -68,7 +69,7 @@ def read_value(options: type, key: str, written: str, folder: Path) -> tuple[Any
     table = parse(Source(str(folder / "r.yaml"), text, folder), problems.add)
     assert isinstance(table, Table)
     settings = read_settings(table, options, "it", problems, grid=True)
-    found = [str(problem) for problem in problems.found]
+    found = [str(problem) for problem in problems.noted]
     return next((values[0].value for values in settings or [] if values[0].key == key), None), found
 
 

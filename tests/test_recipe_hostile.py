@@ -10,7 +10,7 @@ import mutated_recipes
 import pytest
 from mutated_recipes import Mutant
 
-from armada_cli.recipe.document import shorten
+from armada_cli.recipe.tree import shorten
 
 SOUND = "student: bert-6l\ntasks: [sst2]\nmethods: [undistilled]\n"
 Check = Callable[..., list[str]]

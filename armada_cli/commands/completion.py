@@ -18,9 +18,9 @@ def command(ctx: click.Context, shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    assert found is not None
+    completion = get_completion_class(shell)
+    assert completion is not None
     root = ctx.find_root().command
     # the script is the same on every machine: no look at which bash happens to be on the path
-    completer = found(root, {}, "armada", "_ARMADA_COMPLETE")
+    completer = completion(root, {}, "armada", "_ARMADA_COMPLETE")
     click.echo(completer.source_template % completer.source_vars())

@@ -47,24 +47,24 @@ def command(
     candidate = exporting.find_trial(run, environment.runs)
     if candidate is None:
         folder = find_run(run, environment.runs)
-        found = exporting.chosen(
+        trials = exporting.chosen(
             exporting.candidates(folder), trial=trial, student=student, task=task, method=method, seed=seed
         )
-        if len(found) > 1:
-            _show(found)
+        if len(trials) > 1:
+            _show(trials)
             raise UserError(
-                f"{len(found)} trials of {run} have a student",
+                f"{len(trials)} trials of {run} have a student",
                 "Add --trial ID, or choose with --student, --task, --method, --seed",
             )
-        candidate = found[0]
+        candidate = trials[0]
     root = candidate.folder.parents[1]
     exporting.export(candidate, output, dataclasses.replace(environment, runs=root), merge=merge)
     for line in exporting.loading(output):
         click.echo(line)
 
 
-def _show(found: list) -> None:
+def _show(trials: list) -> None:
     from armada_cli.commands.tables import print_table
     from armada_cli.execution.exporting import COLUMNS
 
-    print_table("Trials", COLUMNS, [item.row() for item in found], header=True)
+    print_table("Trials", COLUMNS, [item.row() for item in trials], header=True)

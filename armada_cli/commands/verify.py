@@ -103,12 +103,12 @@ def _verify_runs(subject: str, as_json: bool, environment: Environment) -> int:
 
 def read_options(overrides: tuple[str, ...]) -> dict[str, Any]:
     """``option=value`` each, the value as YAML."""
-    from armada_cli.recipe.document import Place, Table, plain
     from armada_cli.recipe.inherit import apply_overrides
     from armada_cli.recipe.problems import Problems
+    from armada_cli.recipe.tree import Place, Table, plain
 
     problems = Problems()
     table = apply_overrides(Table({}, Place("--set", 0, 0, "", Path.cwd())), overrides, problems)
     problems.raise_if_any()
-    found: dict[str, Any] = plain(table)
-    return found
+    given: dict[str, Any] = plain(table)
+    return given

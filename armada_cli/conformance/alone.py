@@ -56,7 +56,7 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for job in jobs:
         try:
             model, tokenizer = load(Path(job["folder"]))
@@ -64,10 +64,10 @@ def main() -> None:
             with torch.no_grad():
                 logits = model.eval()(**inputs).logits
             read = tokenizer("The ferry waits.")["input_ids"]
-            found[job["kind"]] = {"logits": logits.float().tolist(), "tokens": len(read)}
+            answers[job["kind"]] = {"logits": logits.float().tolist(), "tokens": len(read)}
         except Exception as error:
-            found[job["kind"]] = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-    print(json.dumps(found))
+            answers[job["kind"]] = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+    print(json.dumps(answers))
 
 
 if __name__ == "__main__":

@@ -32,24 +32,29 @@ def asked(questions: list[Question], name: str) -> Callable[[Callable[[Any], str
 
 def ask(questions: Sequence[Question], subject: Any) -> list[Check]:
     """Run all checks; whatever one of them raises is its own verdict and stops no other."""
-    found = []
+    checks = []
     for name, question in questions:
         try:
-            found.append(Check(name, PASSED, question(subject)))
+            checks.append(Check(name, PASSED, question(subject)))
         except NotAsked as reason:
-            found.append(Check(name, SKIPPED, str(reason)))
+            checks.append(Check(name, SKIPPED, str(reason)))
         except Broken as reason:
-            found.append(Check(name, FAILED, str(reason)))
+            checks.append(Check(name, FAILED, str(reason)))
         except (UserError, TrialFailed) as error:
-            found.append(Check(name, FAILED, f"It stops with: {quoted(error, named=False)}"))
+            checks.append(Check(name, FAILED, f"It stops with: {quoted(error, named=False)}"))
         except (Exception, SystemExit) as error:  # a stranger's code raises what it likes
-            found.append(Check(name, FAILED, f"It raises {quoted(error)}"))
-    return found
+            checks.append(Check(name, FAILED, f"It raises {quoted(error)}"))
+    return checks
 
 
 def quoted(error: BaseException, *, named: bool = True) -> str:
     """An exception's class and message, or its message alone, on one line of at most 300 characters."""
     return name_error(error, 300) if named else one_line(error, 300)
+
+
+def brief(value: Any) -> str:
+    """A value on one line of at most 60 characters."""
+    return one_line(repr(value), 60)
 
 
 def require(condition: bool, sentence: str) -> None:

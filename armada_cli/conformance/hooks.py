@@ -17,7 +17,7 @@ from armada_cli.models.tiny import SENTENCES
 from armada_cli.training.model import RowModel
 
 if TYPE_CHECKING:
-    from armada_cli.conformance.methods import MethodSubject
+    from armada_cli.conformance.method_subject import MethodSubject
 
 ROWS = 8
 """Rows of a batch that is shown to a trained method."""

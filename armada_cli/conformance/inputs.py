@@ -58,18 +58,18 @@ def awkward_pictures(folder: Path) -> dict[str, Path]:
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: folder / f"awkward-{number}.png" for number, name in enumerate(PICTURES)}
-    found["a file that is not there"] = folder / "nowhere.png"
-    found["an empty file"].touch()
-    found["a text called .png"].write_text("The ferry waits.", encoding="utf-8")
+    paths = {name: folder / f"awkward-{number}.png" for number, name in enumerate(PICTURES)}
+    paths["a file that is not there"] = folder / "nowhere.png"
+    paths["an empty file"].touch()
+    paths["a text called .png"].write_text("The ferry waits.", encoding="utf-8")
     whole = folder / "whole.png"
     Image.effect_noise((40, 40), 60).save(whole)
-    found["a picture cut short"].write_bytes(whole.read_bytes()[:300])
-    Image.new("RGB", (1, 1), (9, 90, 200)).save(found["a picture of one pixel"])
-    Image.new("L", (30, 20), 90).save(found["a grey picture"])
-    Image.new("RGBA", (30, 20), (200, 10, 10, 90)).save(found["a picture one can see through"])
-    Image.new("RGB", (600, 3), (10, 200, 10)).save(found["a picture of 600 by 3"])
-    return found
+    paths["a picture cut short"].write_bytes(whole.read_bytes()[:300])
+    Image.new("RGB", (1, 1), (9, 90, 200)).save(paths["a picture of one pixel"])
+    Image.new("L", (30, 20), 90).save(paths["a grey picture"])
+    Image.new("RGBA", (30, 20), (200, 10, 10, 90)).save(paths["a picture one can see through"])
+    Image.new("RGB", (600, 3), (10, 200, 10)).save(paths["a picture of 600 by 3"])
+    return paths
 
 
 PICTURES = (

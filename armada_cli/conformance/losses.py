@@ -36,8 +36,8 @@ class LossSubject(Subject):
     @property
     def minimum(self) -> float | None:
         """What the loss says it is where both batches are equal; None for one that says of itself that it has no bound."""
-        found = getattr(self.first, "minimum", 0.0)
-        return None if found is None else float(found)
+        least = getattr(self.first, "minimum", 0.0)
+        return None if least is None else float(least)
 
 
 SUBJECT = LossSubject
@@ -50,15 +50,15 @@ def check_scalar(subject: LossSubject) -> str:
     for rows in (1, 2, ROWS):
         for dtype in (torch.float32, torch.float64):
             p_ts, p_s = (part.to(dtype) for part in subject.pair(rows))
-            found = subject.value(p_ts, p_s)
-            require(isinstance(found, Tensor), f"It returns {type(found).__name__}, not a tensor; keep the value in torch")
+            value = subject.value(p_ts, p_s)
+            require(isinstance(value, Tensor), f"It returns {type(value).__name__}, not a tensor; keep the value in torch")
             require(
-                found.ndim == 0,
-                f"It returns shape {list(found.shape)} for {rows} pairs, not a scalar; end with .mean() or .sum()",
+                value.ndim == 0,
+                f"It returns shape {list(value.shape)} for {rows} pairs, not a scalar; end with .mean() or .sum()",
             )
             require(
-                bool(torch.isfinite(found)),
-                f"It is {float(found)} for {rows} random {'pair' if rows == 1 else 'pairs'}; look for a division by zero (a "
+                bool(torch.isfinite(value)),
+                f"It is {float(value)} for {rows} random {'pair' if rows == 1 else 'pairs'}; look for a division by zero (a "
                 "standard deviation of one row is none)",
             )
     return f"{float(subject.value(*subject.pair())):.4g} on random projections; one number for 1, 2 and {ROWS} pairs"
@@ -108,10 +108,10 @@ def check_zero(subject: LossSubject) -> str:
         raise NotAsked("With these options it says of itself that it has no minimum where both are equal (minimum = None)")
     for rows in (1, ROWS):
         same = subject.pair(rows)[0]
-        found = float(subject.value(same, same.clone()))
+        value = float(subject.value(same, same.clone()))
         require(
-            abs(found - least) <= 1e-6,
-            f"It is {found:.4g} where both batches are equal, not {least:g}; a student that has arrived would still be pushed. "
+            abs(value - least) <= 1e-6,
+            f"It is {value:.4g} where both batches are equal, not {least:g}; a student that has arrived would still be pushed. "
             "A loss whose least value is another says so with an attribute `minimum` (None for one without)",
         )
     return f"{least:g} where both are equal"
@@ -126,10 +126,10 @@ def check_not_below(subject: LossSubject) -> str:
         p_ts, p_s = subject.pair(seed=seed)
         for scale in (1e-3, 1.0, 1e3):
             for other in (p_s, -p_ts, p_ts * 2, torch.zeros_like(p_s)):
-                found = float(subject.value(p_ts * scale, other * scale))
+                value = float(subject.value(p_ts * scale, other * scale))
                 require(
-                    found >= least - 1e-6,
-                    f"It is {found:.4g}, below its minimum of {least:g}; a distance is not negative. A loss whose least value "
+                    value >= least - 1e-6,
+                    f"It is {value:.4g}, below its minimum of {least:g}; a distance is not negative. A loss whose least value "
                     "is another says so with an attribute `minimum`",
                 )
     return f"At least {least:g} on 48 pairs"

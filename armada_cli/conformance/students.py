@@ -3,131 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-import subprocess
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from armada_cli.conformance import alone
+from armada_cli.conformance import exports
 from armada_cli.conformance.asking import Broken, NotAsked, asked, quoted, require
 from armada_cli.conformance.inputs import AWKWARD
 from armada_cli.conformance.problems import OUTPUTS
-from armada_cli.conformance.subject import Subject, shared_questions, single_line
-from armada_cli.contracts import TASK_KINDS, Decoding, Problem, StudentOutput, Term
+from armada_cli.conformance.student_subject import LENGTH, ROWS, TOLERANCE, StudentSubject, answer_of
+from armada_cli.conformance.subject import shared_questions, single_line
+from armada_cli.contracts import Decoding, Term
 from armada_cli.errors import UserError
-from armada_cli.models.tiny import SENTENCES
-from armada_cli.targets import NONE, Scale
 from armada_cli.training.objective import task_loss
 from armada_cli.training.pull import anchor, measure
 from armada_cli.training.scales import UNKNOWN
 from armada_cli.training.seeds import drawn_from
-
-ROWS = 4
-LENGTH = 48
-"""Tokens of an input at most; some of the rows are longer with a tokenizer of letters."""
-
-TOLERANCE = 1e-4
-"""Outputs count as equal when they differ by at most this, absolutely and as a share."""
-
-KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md", ".spm", ".vocab", ".merges"}
-"""Files of an exported student: weights, configuration, tokenizer, notes. None of them can run code."""
-
-
-OWN_INPUTS = ("labels", "prompt_mask", "special_tokens_mask")
-"""Inputs that are between a student and the host, and that the saved model does not know."""
-
-
-class StudentSubject(Subject):
-    """A student, its model for each kind of task, and rows for it."""
-
-    @functools.cached_property
-    def kinds(self) -> dict[str, str]:
-        """Kind of task -> why the student cannot do it; empty for those that it can."""
-        found = {}
-        for kind in TASK_KINDS:
-            if kind == "generation" and "decoder" not in self.card.provides:
-                found[kind] = "it is an encoder"
-                continue
-            try:
-                self.build(kind)
-                found[kind] = ""
-            except UserError as error:
-                found[kind] = quoted(error, named=False)
-        return found
-
-    @property
-    def able(self) -> list[str]:
-        _ = self.first
-        able = [kind for kind, why in self.kinds.items() if not why]
-        if not able:
-            raise NotAsked("It can be built for no kind of task, see above")
-        return able
-
-    def problem(self, kind: str) -> Problem:
-        names = tuple(f"label {number}" for number in range(OUTPUTS[kind]))
-        return Problem(kind, OUTPUTS[kind], names, LENGTH)
-
-    def build(self, kind: str, weights: Path | None = None, seed: int = 0) -> nn.Module:
-        with self.at_work(), drawn_from(seed, "student head"):
-            return self.first.build(self.problem(kind), weights)
-
-    @functools.cached_property
-    def models(self) -> dict[str, nn.Module]:
-        """A model for each kind, its trainable weights moved a little as by training."""
-        found = {}
-        for kind in self.able:
-            model = self.build(kind)
-            chance = torch.Generator().manual_seed(3)
-            with torch.no_grad():
-                for weight in model.parameters():
-                    if weight.requires_grad:
-                        weight.add_(0.02 * torch.randn(weight.shape, generator=chance).to(weight))
-            found[kind] = model.eval()
-        return found
-
-    def texts(self, kind: str) -> list[tuple[str, ...]]:
-        """Four rows of unequal length."""
-        s = SENTENCES
-        if kind == "multiple-choice":
-            return [(s[number], s[number + 4], "Perhaps.") for number in range(ROWS)]
-        if kind == "generation":
-            return [(s[number] * (1 + number % 2), f"{s[number + 4]}") for number in range(ROWS)]
-        return [(s[0],), (f"{s[1]} {s[2]}",), ("Rain.",), (s[3],)]
-
-    def labels(self, kind: str) -> Tensor:
-        if kind == "regression":
-            return torch.tensor([0.0, 1.0, 2.0, 0.5])
-        if kind == "multilabel":
-            return torch.eye(4)
-        return torch.tensor([0, 1, 0, 1])
-
-    def batch(self, kind: str, texts: Sequence[tuple[str, ...]] | None = None) -> dict[str, Tensor]:
-        rows = list(texts or self.texts(kind))
-        with self.at_work():
-            return self.first.pad(self.first.encode(rows, self.problem(kind)))
-
-    def forward(
-        self, model: nn.Module, batch: dict[str, Tensor], hidden_states: bool = False, attentions: bool = False, **more: bool
-    ) -> StudentOutput:
-        with self.at_work():
-            return self.first.forward(model, batch, hidden_states=hidden_states, attentions=attentions, **more)
-
-    @functools.cached_property
-    def exports(self) -> dict[str, Path]:
-        """What the student saves of each model."""
-        found = {}
-        for kind, model in self.models.items():
-            found[kind] = self.folder / f"export-{kind}"
-            with self.at_work():
-                self.first.save(model, self.problem(kind), found[kind])
-        return found
-
 
 SUBJECT = StudentSubject
 QUESTIONS = shared_questions()
@@ -268,7 +159,7 @@ def check_attentions(subject: StudentSubject) -> str:
                 f"Its attention weights of layer {layer} on {kind} sum to {furthest:.3g} for a token, not to 1; give the "
                 "weights after the softmax, without dropout or scaling",
             )
-        far = float((_answer(output) - _answer(usual)).abs().max())
+        far = float((answer_of(output) - answer_of(usual)).abs().max())
         require(far <= 10 * TOLERANCE, f"Built for attentions, its outputs on {kind} are others (by {far:.2g})")
         counts.append(len(weights))
     return f"{max(counts)} layers of weights"
@@ -325,44 +216,7 @@ def check_tokens(subject: StudentSubject) -> str:
     return f"Logits over {shape[1]} tokens; the loss is their mean cross-entropy"
 
 
-@asked(QUESTIONS, "new head")
-def check_new_head(subject: StudentSubject) -> str:
-    """The body of what was saved under a new head."""
-    kinds = [kind for kind in subject.able if kind not in ("generation", "masked")]
-    if not kinds:
-        raise NotAsked("It has no task with a head of its own")
-    kind = kinds[0]
-    asked_for = [name for name in ("masked", kind) if name in subject.exports]
-    for source in asked_for:
-        with subject.at_work():
-            try:
-                with drawn_from(1, "student head"):
-                    first = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
-            except UserError as error:
-                require(single_line(error), "Its refusal has several lines")
-                return f"It refuses: {quoted(error, named=False)}"
-            with drawn_from(1, "student head"):
-                second = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
-            with drawn_from(2, "student head"):
-                other = subject.first.build(subject.problem(kind), subject.exports[source], new_head=True)
-        own = [dict(model.named_parameters()) for model in (first, second, other, subject.models[source])]
-        require(
-            all(torch.equal(own[0][name], own[1][name]) for name in own[0]),
-            "Two builds with new_head on one seed differ; draw the head from torch's own generator, which the host has seeded",
-        )
-        changed = [name for name in own[0] if not torch.equal(own[0][name], own[2][name])]
-        require(
-            bool(changed),
-            f"build(problem, weights, new_head=True) keeps the head that was saved on {source}; it must be drawn anew",
-        )
-        taken = [name for name in own[0] if name in own[3] and own[0][name].shape == own[3][name].shape]
-        same = [name for name in taken if torch.equal(own[0][name], own[3][name])]
-        require(
-            len(same) > len(changed),
-            f"build(problem, weights, new_head=True) takes {len(same)} of {len(own[0])} tensors from what was saved on "
-            f"{source}; the body must be what was saved",
-        )
-    return f"From what was saved on {' and '.join(asked_for)}"
+asked(QUESTIONS, "new head")(exports.check_new_head)
 
 
 @asked(QUESTIONS, "batch independence")
@@ -442,105 +296,10 @@ def check_seed(subject: StudentSubject) -> str:
     return "Two builds on one seed are equal to the bit"
 
 
-@asked(QUESTIONS, "saved and loaded")
-def check_saved(subject: StudentSubject) -> str:
-    """What was saved is loaded again, with equal predictions."""
-    worst = 0.0
-    for kind, folder in subject.exports.items():
-        loaded = subject.build(kind, weights=folder, seed=9).eval()
-        with torch.no_grad():
-            batch = subject.batch(kind)
-            first, second = (_answer(subject.forward(model, batch)) for model in (subject.models[kind], loaded))
-        far = float((first - second).abs().max())
-        require(
-            far <= TOLERANCE,
-            f"On {kind} the model that was saved and loaded again has other outputs (by {far:.2g}); save() must write "
-            "everything "
-            "that is trained, and build(problem, weights) must read it",
-        )
-        worst = max(worst, far)
-    return f"Equal outputs to {max(worst, 1e-9):.0e} on {', '.join(subject.exports)}"
-
-
-@asked(QUESTIONS, "unit of a regression")
-def check_fold(subject: StudentSubject) -> str:
-    """A trained regression answers in the unit of the data, or says what is left to be done for it."""
-    if "regression" not in subject.able:
-        raise NotAsked("It cannot be built for regression")
-    scale = Scale(12.5, 1985.0)
-    model, batch = subject.build("regression", seed=5).eval(), subject.batch("regression")
-    with torch.no_grad():
-        before = subject.forward(model, batch).logits.float()
-        rest = subject.first.fold(model, scale)
-        require(isinstance(rest, Scale), f"fold() gives {type(rest).__name__}, not the armada_cli.targets.Scale that is left")
-        after = rest.restore(subject.forward(model, batch).logits.float())
-    far = float((after - scale.restore(before)).abs().max())
-    require(
-        far <= 100 * TOLERANCE,
-        f"After fold() its answers, with what it says is left, are not its former ones times {scale.factor:g} plus "
-        f"{scale.shift:g} (they differ by {far:.2g}); change the last layer alone (armada_cli.targets.fold_into), or leave the "
-        "model as it is and return the scale",
-    )
-    return "By itself" if rest == NONE else f"Times {rest.factor:g} plus {rest.shift:g} is left, and kept beside the export"
-
-
-@asked(QUESTIONS, "files")
-def check_files(subject: StudentSubject) -> str:
-    """An export has weights in safetensors, and nothing that could run code."""
-    names: set[str] = set()
-    for kind, folder in subject.exports.items():
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        odd = [path.name for path in files if path.suffix not in KEPT]
-        require(
-            not odd,
-            f"Its export for {kind} holds {', '.join(odd)}; weights belong in *.safetensors (a .bin, .pt or .pkl is a pickle, "
-            "which can run code)",
-        )
-        require(any(path.suffix == ".safetensors" for path in files), f"Its export for {kind} holds no *.safetensors")
-        require((folder / "config.json").is_file(), f"Its export for {kind} holds no config.json")
-        names |= {path.name for path in files}
-    return ", ".join(sorted(names))
-
-
-@asked(QUESTIONS, "loads without armada")
-def check_alone(subject: StudentSubject) -> str:
-    """transformers (and peft) alone read an export, and predict the same."""
-    jobs, wanted = [], {}
-    for kind, folder in subject.exports.items():
-        # What the model's own forward knows; anything else is between student and host.
-        batch = {name: value for name, value in subject.batch(kind).items() if name not in OWN_INPUTS}
-        if kind == "multiple-choice" and "decoder" in subject.card.provides:
-            batch = {name: value.flatten(0, 1) for name, value in batch.items()}
-        jobs.append({"kind": kind, "folder": str(folder), "inputs": {name: value.tolist() for name, value in batch.items()}})
-        with torch.no_grad():
-            wanted[kind] = _logits(subject, kind, batch)
-    blocked = sorted(
-        {"armada_cli", subject.card.target.partition(".")[0].partition(":")[0], subject.entry.partition(".")[0]} - {""}
-    )
-    listed = subject.folder / "jobs.json"
-    listed.write_text(json.dumps([jobs, blocked]), encoding="utf-8")
-    ran = subprocess.run(
-        [sys.executable, str(Path(alone.__file__)), str(listed)],
-        capture_output=True,
-        text=True,
-        cwd=subject.folder,
-        timeout=600,
-        stdin=subprocess.DEVNULL,
-    )
-    if ran.returncode:
-        raise Broken(f"The process that loads it ends with: {(ran.stderr.strip().splitlines() or ['nothing'])[-1]}")
-    found = json.loads(ran.stdout.strip().splitlines()[-1])
-    for kind, said in found.items():
-        require(
-            "error" not in said,
-            f"Its export for {kind} does not load without armada: {said.get('error')}. Write an ordinary transformers or PEFT "
-            "folder "
-            "with save_pretrained",
-        )
-        require(said["tokens"] > 0, f"The tokenizer of its export for {kind} reads nothing")
-        far = float((torch.tensor(said["logits"]).reshape(wanted[kind].shape) - wanted[kind]).abs().max())
-        require(far <= 10 * TOLERANCE, f"Without armada its export for {kind} has other outputs (by {far:.2g})")
-    return f"transformers alone has equal outputs on {', '.join(found)}"
+asked(QUESTIONS, "saved and loaded")(exports.check_saved)
+asked(QUESTIONS, "unit of a regression")(exports.check_fold)
+asked(QUESTIONS, "files")(exports.check_files)
+asked(QUESTIONS, "loads without armada")(exports.check_alone)
 
 
 @asked(QUESTIONS, "generation")
@@ -621,13 +380,3 @@ def check_identity(subject: StudentSubject) -> str:
 @asked(QUESTIONS, "pickling")
 def check_pickling(subject: StudentSubject) -> str:
     return subject.check_pickling()
-
-
-def _answer(output: StudentOutput) -> Tensor:
-    return output.loss.reshape(1) if output.loss is not None else output.logits
-
-
-def _logits(subject: StudentSubject, kind: str, batch: dict[str, Tensor]) -> Tensor:
-    """What the model itself says to the inputs, as transformers returns it."""
-    model: Any = subject.models[kind]
-    return model(**batch).logits.float()

@@ -119,7 +119,7 @@ class Subject:
             f"The options class {card.options.__name__} can be changed after it was made; write @dataclass(frozen=True)",
         )
         try:
-            found = card.load()
+            component = card.load()
         except AttributeError as error:
             raise Broken(f"Its target {target!r} names nothing: {error}; write 'package.module:Class'") from None
         except ImportError as error:
@@ -128,7 +128,7 @@ class Subject:
             ) from None
         wanted = CLASSES[self.kind]
         require(
-            isinstance(found, type) and issubclass(found, wanted),
+            isinstance(component, type) and issubclass(component, wanted),
             f"Its target {target!r} is no {wanted.__name__}; derive the class from armada_cli.{wanted.__name__}",
         )
         return f"{target}, contract {card.requires_armada}"
@@ -141,13 +141,13 @@ class Subject:
         if not modules:
             raise NotAsked("A bare card without options has no module of its own to import; verify the plugin by its name")
         try:
-            found = heavy_imports(sorted(modules), [hook for hook in hookspecs.HOOKS.values()])
+            heavy = heavy_imports(sorted(modules), [hook for hook in hookspecs.HOOKS.values()])
         except ValueError as error:
             raise Broken(f"{' and '.join(sorted(modules))} cannot be imported in a fresh process: {error}") from None
         why = "the card says light=True" if self.card.light else "every `armada` command would pay for it"
         require(
-            not found,
-            f"Importing {' and '.join(sorted(modules))} imports {', '.join(found)}; {why}. Import them inside functions, or in "
+            not heavy,
+            f"Importing {' and '.join(sorted(modules))} imports {', '.join(heavy)}; {why}. Import them inside functions, or in "
             "the target's module alone",
         )
         return f"{', '.join(sorted(modules))}: nothing heavy"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from armada_cli.conformance.asking import Broken, NotAsked, asked, quoted, require
+from armada_cli.conformance.asking import Broken, NotAsked, asked, brief, quoted, require
 from armada_cli.conformance.subject import Subject, shared_questions
 from armada_cli.conformance.variations import varied
 from armada_cli.contracts import TASK_KINDS, Split, canonical
@@ -107,7 +107,7 @@ def check_rows(subject: TaskSubject) -> str:
             texts, shown = split.texts[row], split.teacher_inputs[row]
             require(
                 isinstance(texts, tuple) and len(texts) > 0 and all(isinstance(text, str) for text in texts),
-                f"Row {row} of {name} has {type(texts).__name__} {_short(texts)} as its texts; they are a tuple of strings, "
+                f"Row {row} of {name} has {type(texts).__name__} {brief(texts)} as its texts; they are a tuple of strings, "
                 "(a,) for one",
             )
             require(
@@ -122,7 +122,7 @@ def check_rows(subject: TaskSubject) -> str:
                 )
             require(
                 (isinstance(shown, str) and bool(shown.strip())) or (isinstance(shown, Path) and shown.is_file()),
-                f"Row {row} of {name} shows the teacher {_short(shown)}; it must be a text that is not empty, or the path of "
+                f"Row {row} of {name} shows the teacher {brief(shown)}; it must be a text that is not empty, or the path of "
                 "a file",
             )
         counts.append(f"{n} {name}")
@@ -136,7 +136,7 @@ def check_labels(subject: TaskSubject) -> str:
     seen: set[int] = set()
     for name, split in subject.splits.items():
         for row, label in enumerate(split.labels[:LIMIT]):
-            place = f"Row {row} of {name} has the label {_short(label)}"
+            place = f"Row {row} of {name} has the label {brief(label)}"
             if kind == "classification":
                 require(_whole(label) and 0 <= label < len(names), f"{place}; the classes are numbered 0 to {len(names) - 1}")
                 seen.add(int(label))
@@ -172,7 +172,7 @@ def check_disjoint(subject: TaskSubject) -> str:
     require(
         not both,
         f"{len(both)} of {len(validation)} validation texts are in the training split as well, the first is "
-        f"{_short(both[0] if both else '')}; a score on them says nothing",
+        f"{brief(both[0] if both else '')}; a score on them says nothing",
     )
     return f"None of {len(validation)} validation texts is among {len(train)} for training"
 
@@ -207,7 +207,7 @@ def check_perfect(subject: TaskSubject) -> str:
         scores = task.score(subject.perfect, labels)
     require(
         isinstance(scores, dict) and task.metric in scores,
-        f"score() gives {_short(scores)}, in which there is no {task.metric!r}, its main metric; the names must agree",
+        f"score() gives {brief(scores)}, in which there is no {task.metric!r}, its main metric; the names must agree",
     )
     for name, value in scores.items():
         require(
@@ -312,8 +312,3 @@ def _wrong(perfect: Any, labels: Sequence[Any]) -> Any:
         return None
     order = [(row - best) % len(plain) for row in range(len(plain))]
     return [perfect[row] for row in order] if isinstance(perfect, list) else perfect[order]
-
-
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."

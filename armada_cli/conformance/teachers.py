@@ -51,10 +51,10 @@ class TeacherSubject(Subject):
     @functools.cached_property
     def vectors(self) -> np.ndarray:
         """The inputs' vectors [5, width], as the first instance has them."""
-        found = self.represent(self.first, self.inputs)
-        if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != len(self.inputs):
+        vectors = self.represent(self.first, self.inputs)
+        if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or len(vectors) != len(self.inputs):
             raise NotAsked("It gives no vectors to compare, see above")
-        return found.copy()
+        return vectors.copy()
 
 
 SUBJECT = TeacherSubject
@@ -67,18 +67,18 @@ def check_shape(subject: TeacherSubject) -> str:
     widths = {}
     for count in (1, 2, 5, 12):
         inputs = (subject.inputs * 3)[:count]
-        found = subject.represent(subject.first, inputs)
+        vectors = subject.represent(subject.first, inputs)
         require(
-            isinstance(found, np.ndarray),
-            f"represent() returns {type(found).__name__}, not a numpy array; return np.ndarray float32 [n, width], when the "
+            isinstance(vectors, np.ndarray),
+            f"represent() returns {type(vectors).__name__}, not a numpy array; return np.ndarray float32 [n, width], when the "
             "work is done",
         )
         require(
-            found.ndim == 2 and len(found) == count and found.shape[1] > 0,
-            f"represent() returns shape {list(found.shape)} for {count} inputs; it must be [{count}, width], a row an input, "
+            vectors.ndim == 2 and len(vectors) == count and vectors.shape[1] > 0,
+            f"represent() returns shape {list(vectors.shape)} for {count} inputs; it must be [{count}, width], a row an input, "
             "whatever their number",
         )
-        widths[count] = found.shape[1]
+        widths[count] = vectors.shape[1]
     require(
         len(set(widths.values())) == 1,
         f"Its width changes with the number of inputs ({widths}); a teacher has one width",
@@ -122,11 +122,11 @@ def check_batch_size(subject: TeacherSubject) -> str:
 @asked(QUESTIONS, "work is done")
 def check_done(subject: TeacherSubject) -> str:
     """What was returned is not touched again: the host stores it, and counts it as done."""
-    found = subject.represent(subject.first, subject.inputs)
-    before = np.array(found, copy=True)
+    vectors = subject.represent(subject.first, subject.inputs)
+    before = np.array(vectors, copy=True)
     subject.represent(subject.first, subject.inputs[::-1])
     require(
-        np.array_equal(before, found, equal_nan=True),
+        np.array_equal(before, vectors, equal_nan=True),
         "An array that represent() returned changes during the next call; return a copy, not a buffer that is used again",
     )
     return "What was returned stays as it is"
@@ -246,7 +246,7 @@ def check_awkward(subject: TeacherSubject) -> str:
     for what, value in awkward.items():
         advice = "give it a finite vector, or raise UserError(what, hint)"
         try:
-            found = np.asarray(subject.represent(subject.first, [value]))
+            vector = np.asarray(subject.represent(subject.first, [value]))
         except Unanswered:
             refused.append(what)
             continue
@@ -256,8 +256,8 @@ def check_awkward(subject: TeacherSubject) -> str:
             continue
         except (Exception, SystemExit) as error:
             raise Broken(f"On {what} it raises {quoted(error)}; {advice}") from None
-        require(found.shape == (1, width), f"For {what} it returns shape {list(found.shape)}, not [1, {width}]; {advice}")
-        require(bool(np.isfinite(found).all()), f"For {what} its vector holds NaN or infinity; {advice}")
+        require(vector.shape == (1, width), f"For {what} it returns shape {list(vector.shape)}, not [1, {width}]; {advice}")
+        require(bool(np.isfinite(vector).all()), f"For {what} its vector holds NaN or infinity; {advice}")
     said = f"; it refuses {', '.join(refused)}" if refused else ""
     return f"{len(awkward) - len(refused)} of {len(awkward)} have finite vectors{said}"
 

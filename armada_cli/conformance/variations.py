@@ -21,7 +21,7 @@ def varied(options: Any, environment: Environment) -> Iterator[tuple[str, Any]]:
     for item in dataclasses.fields(options):
         if not item.init:
             continue
-        found, now = 0, getattr(options, item.name)
+        made, now = 0, getattr(options, item.name)
         named = bool(item.metadata.get("component"))
         for value in _other_parts(now, environment) if named else _others(hints[item.name], now, item.metadata):
             try:
@@ -31,8 +31,8 @@ def varied(options: Any, environment: Environment) -> Iterator[tuple[str, Any]]:
             except Exception:  # a value that the class refuses is none to try
                 continue
             yield item.name, other
-            found += 1
-            if found == TRIED and not named:
+            made += 1
+            if made == TRIED and not named:
                 break
 
 
@@ -55,19 +55,19 @@ def _others(annotation: Any, value: Any, metadata: Any) -> list[Any]:
     if typing.get_origin(annotation) is Literal:
         return [other for other in typing.get_args(annotation) if other != value]
     kinds = set(typing.get_args(annotation)) if typing.get_origin(annotation) in (Union, types.UnionType) else {annotation}
-    found: list[Any] = []
+    values: list[Any] = []
     if bool in kinds and isinstance(value, bool):
-        found = [not value]
+        values = [not value]
     elif int in kinds and (value is None or isinstance(value, int)):
-        found = [1, 2] if value is None else [metadata.get("minimum"), value // 2, value + 1, value * 2, value - 1]
-        found = [int(other) for other in found if other is not None]
+        values = [1, 2] if value is None else [metadata.get("minimum"), value // 2, value + 1, value * 2, value - 1]
+        values = [int(other) for other in values if other is not None]
     elif float in kinds and (value is None or isinstance(value, (int, float))):
-        found = [0.5, 1.0] if value is None else [value / 2, value * 2, value + 1.0, value - 1.0]
+        values = [0.5, 1.0] if value is None else [value / 2, value * 2, value + 1.0, value - 1.0]
     elif str in kinds and not metadata.get("path"):
-        found = ["x"] if value is None else [f"{value} x", "x"]
+        values = ["x"] if value is None else [f"{value} x", "x"]
     if type(None) in kinds and value is not None:
-        found.append(None)
-    return [other for other in dict.fromkeys(found) if other != value and _in_bounds(other, metadata)]
+        values.append(None)
+    return [other for other in dict.fromkeys(values) if other != value and _in_bounds(other, metadata)]
 
 
 def _in_bounds(value: Any, metadata: Any) -> bool:

@@ -112,7 +112,7 @@ def _answers(
     """Seed -> the answers to all prompts, in the split's order."""
     prompts = [texts[0] for texts in split.texts]
     total, done = len(prompts) * len(decoding.seeds), 0
-    found: dict[int, list[str]] = {}
+    answers: dict[int, list[str]] = {}
     with _notebook(notes, accelerator) as book:
         for seed in decoding.seeds:
             known = book.known(seed)
@@ -133,8 +133,8 @@ def _answers(
                 progress("evaluation", min(done, total), total, "answers")
                 if stopping():
                     raise Interrupted
-            found[seed] = _gathered(mine, len(prompts), accelerator)
-    return found
+            answers[seed] = _gathered(mine, len(prompts), accelerator)
+    return answers
 
 
 def _scored(task: Task, split: Split, answers: dict[int, list[str]]) -> Evaluation:

@@ -49,9 +49,9 @@ def estimate(plan: Plan, environment: Environment) -> dict[str, Any]:
             unknown = True
         else:
             tokens += rows * length * int(trial.train["epochs"])
-        found = students.setdefault(trial.student.title, {"size": _size(trial), "memory": 0, "worst": None})
-        if found["size"] and (memory := peak_memory(found["size"], trial)) > found["memory"]:
-            found.update(memory=memory, worst=dict(trial.train))
+        entry = students.setdefault(trial.student.title, {"size": _size(trial), "memory": 0, "worst": None})
+        if entry["size"] and (memory := peak_memory(entry["size"], trial)) > entry["memory"]:
+            entry.update(memory=memory, worst=dict(trial.train))
     return {
         "trainings": len(trainings),
         "evaluations": len(evaluations),
@@ -97,14 +97,14 @@ def _teacher_calls(plan: Plan, environment: Environment, verdict: Verdict) -> di
     return teachers
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
+def lines(figures: Mapping[str, Any]) -> list[str]:
     """The estimate for people."""
-    trainings, evaluations = found["trainings"], found["evaluations"]
+    trainings, evaluations = figures["trainings"], figures["evaluations"]
     head = f"{trainings} training{'s' * (trainings != 1)}"
     if evaluations:
         head += f", and {evaluations} further evaluation{'s' * (evaluations != 1)} of what they trained"
     out = [f"trials         {head}"]
-    for title, student in found["students"].items():
+    for title, student in figures["students"].items():
         size = student["size"]
         if not size:
             out.append(f"student        {title}: size unknown before its weights are here")
@@ -118,9 +118,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
             f"student        {title}: {shorten_count(size['parameters'])} parameters, {what}; about {memory} at the peak of "
             f"one trial ({train['precision']}, {batch} x {train['max_length']} tokens)"
         )
-    for title, teacher in found["teachers"].items():
+    for title, teacher in figures["teachers"].items():
         calls = "texts not counted before the data are there" if teacher["texts"] is None else f"{teacher['texts']:,} calls"
         out.append(f"teacher        {title}: {calls}")
-    more = ", without tasks whose data are not there" if found["unknown"] else ""
-    out.append(f"tokens         about {shorten_count(found['tokens'])} in training{more}")
+    more = ", without tasks whose data are not there" if figures["unknown"] else ""
+    out.append(f"tokens         about {shorten_count(figures['tokens'])} in training{more}")
     return out

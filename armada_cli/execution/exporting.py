@@ -67,10 +67,10 @@ def find_trial(word: str, root: Path) -> Candidate | None:
         return _candidate(folder.resolve().name, folder.resolve().parents[1])
     if len(word) < SHORTEST_ID or not set(word) <= set("0123456789abcdef"):
         return None
-    found = [path.parent.name for path in (root / "trials").glob(f"{word}*/spec.json")]
-    if len(found) > 1:
-        raise UserError(f"{len(found)} trials in {root} begin with {word!r}", "Write more of its digits")
-    return _candidate(found[0], root) if found else None
+    ids = [path.parent.name for path in (root / "trials").glob(f"{word}*/spec.json")]
+    if len(ids) > 1:
+        raise UserError(f"{len(ids)} trials in {root} begin with {word!r}", "Write more of its digits")
+    return _candidate(ids[0], root) if ids else None
 
 
 def candidates(run: Path) -> list[Candidate]:
@@ -80,34 +80,34 @@ def candidates(run: Path) -> list[Candidate]:
     Raises:
         UserError: no run folder, or no trial of it is finished.
     """
-    found: dict[str, Candidate] = {}
+    by_id: dict[str, Candidate] = {}
     read = read_run(run)
     root = run.resolve().parent
     for trial in read.trials:
         if trial.score is None:
             continue
         candidate = _candidate(trial.id, root)
-        candidate = found.setdefault(candidate.id, candidate)
+        candidate = by_id.setdefault(candidate.id, candidate)
         candidate.student, candidate.method = trial.student, trial.method
         candidate.names["student"] |= {trial.student, trial.student_name}
         candidate.names["method"] |= {trial.method, trial.method_name}
         candidate.names["task"].add(trial.task)
         candidate.tasks.append(trial.task)
         candidate.scores.append(f"{trial.task} {trial.score:.1f}")
-    if not found:
+    if not by_id:
         raise UserError(f"no trial of {run} is finished", "Run its recipe: the same command goes on where it stopped")
-    return list(found.values())
+    return list(by_id.values())
 
 
 def chosen(
-    found: Iterable[Candidate], *, trial: str | None = None, seed: int | None = None, **names: str | None
+    trials: Iterable[Candidate], *, trial: str | None = None, seed: int | None = None, **names: str | None
 ) -> list[Candidate]:
     """Those that fit: by the beginning of the id, the seed, and the names of student, task and method.
 
     Raises:
         UserError: none does; it says what there is.
     """
-    left = list(found)
+    left = list(trials)
     if trial is not None:
         left = _kept(left, [item for item in left if item.id.startswith(trial)], "trial", trial, (item.id[:8] for item in left))
     for kind, wanted in names.items():

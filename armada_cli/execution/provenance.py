@@ -53,13 +53,13 @@ def teachers(plan: Plan) -> list[dict[str, Any]]:
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    found = {}
+    versions_of = {}
     for name in sorted(names):
         try:
-            found[name] = importlib.metadata.version(name)
+            versions_of[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions_of[name] = "not installed"
+    return versions_of
 
 
 def processor() -> str:

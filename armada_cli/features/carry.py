@@ -51,15 +51,15 @@ def export_vectors(store: FeatureStore, keys: Sequence[str], path: Path) -> list
     carried = []
     for key in keys:
         hashes = store.hashes(key)
-        vectors, found = store.get(key, hashes)
-        hashes = [item for item, ok in zip(hashes, found, strict=True) if ok]
+        vectors, sound = store.get(key, hashes)
+        hashes = [item for item, ok in zip(hashes, sound, strict=True) if ok]
         if not hashes:
             continue
         identity = store.identity(key)
         if identity is None:
             hint = f"Run a recipe that uses it, which writes it again, or leave {key} out with --identity"
             raise UserError(f"{store.path}: the description of the teacher {key} is damaged", hint)
-        tensors[f"{key}.vectors"] = np.ascontiguousarray(vectors[found])
+        tensors[f"{key}.vectors"] = np.ascontiguousarray(vectors[sound])
         tensors[f"{key}.inputs"] = np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), 32)
         metadata[key] = canonical(identity)
         metadata[f"{key}.makers"] = write_makers(store.makers(key))

@@ -165,9 +165,9 @@ def remove_damaged(store: FeatureStore, key: str, hashes: Sequence[bytes]) -> se
     rows = max(1, min(4096, READ_BYTES // (4 * (store.width(key) or 1))))
     for start in range(0, len(hashes), rows):
         part = hashes[start : start + rows]
-        _, found = store.get(key, part)
-        if not found.all():
-            gone.update(item for item, ok in zip(part, found, strict=True) if not ok)
+        _, sound = store.get(key, part)
+        if not sound.all():
+            gone.update(item for item, ok in zip(part, sound, strict=True) if not ok)
     return gone
 
 

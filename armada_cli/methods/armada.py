@@ -151,8 +151,8 @@ class Armada(Method):
         return {"aligner": self.modules, "P_s": self.heads.P}
 
     def optimizers(self) -> dict[str, Any]:
-        found = {"aligner": self.adam, "P_ts": self.stiefel_ts, "P_s": self.stiefel_s}
-        return {name: getattr(item, "adam", item) for name, item in found.items() if item is not None}
+        optimizers = {"aligner": self.adam, "P_ts": self.stiefel_ts, "P_s": self.stiefel_s}
+        return {name: getattr(item, "adam", item) for name, item in optimizers.items() if item is not None}
 
     # ------------------------------------------------------------------------------------------------ the aligners
 
@@ -168,12 +168,12 @@ class Armada(Method):
     def aligner_loss(self, outputs: list[AlignerOutput], h_t: Tensor, labels: Tensor) -> Tensor:
         """L_t = L_T(Y, o_ts) + gamma L_T(Y, o_aux_ts) (Eq. 1 and section 3.3), the mean over the aligners. In generation
         L_T is the mean squared error against the aligner's part of h_t."""
-        found = []
+        values = []
         for output, part in zip(outputs, h_t.split(self.widths, dim=-1), strict=True):
-            found.append(
+            values.append(
                 self._task_loss(output.o, part, labels) + self.options.gamma * self._task_loss(output.aux, part, labels)
             )
-        return _mean(found)
+        return _mean(values)
 
     def _task_loss(self, output: Tensor, h_t: Tensor, labels: Tensor) -> Tensor:
         from torch.nn.functional import mse_loss
@@ -242,10 +242,10 @@ class Armada(Method):
         aligned = [t.detached() for t in aligned]
         manifold = Term("manifold", options.beta, self._manifold(aligned, p_s))
         if self.reconstructs:
-            found = self._generation_terms(output, aux_s, h_t)
+            terms = self._generation_terms(output, aux_s, h_t)
         else:
-            found = self._output_terms(batch, output, aux_s, aligned)
-        return [term for term in [*found, manifold] if term.weight]
+            terms = self._output_terms(batch, output, aux_s, aligned)
+        return [term for term in [*terms, manifold] if term.weight]
 
     def _manifold(self, aligned: list[AlignerOutput], p_s: Tensor) -> Tensor:
         """L_manifold (Eq. 3, 4 or 5) over the whole batch, wherever its rows are."""

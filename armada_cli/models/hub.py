@@ -82,8 +82,8 @@ def problems(place: str, index: str = "config.json") -> Iterable[str]:
         if (part / ADAPTER).is_file():
             # transformers would load it too, and the model that it names in place of this one
             yield f"model: {part} holds an adapter; merge it first (armada export --merge), or take {ADAPTER} out"
-        if found := damage(part):
-            yield f"damaged weights in {part}, {found}; copy or save them again"
+        if damaged := damage(part):
+            yield f"damaged weights in {part}, {damaged}; copy or save them again"
 
 
 def own_code_problems(folder: Path, name: str, index: str = "config.json") -> Iterable[str]:

@@ -235,18 +235,18 @@ class PictureEncoder:
         try:
             with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 try:
-                    found = list(pool.map(self._vector, pictures))
+                    answers = list(pool.map(self._vector, pictures))
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
                     raise
         finally:
             torch.set_num_threads(before)
-        reasons = {row: str(item) for row, item in enumerate(found) if isinstance(item, BadPicture)}
-        good = [row for row in range(len(found)) if row not in reasons]
+        reasons = {row: str(item) for row, item in enumerate(answers) if isinstance(item, BadPicture)}
+        good = [row for row in range(len(answers)) if row not in reasons]
         if not good:
             return None, reasons
-        vectors = np.zeros((len(found), len(found[good[0]])), np.float32)
-        vectors[good] = [found[row] for row in good]
+        vectors = np.zeros((len(answers), len(answers[good[0]])), np.float32)
+        vectors[good] = [answers[row] for row in good]
         return vectors, reasons
 
     def _vector(self, picture: Callable[[], Image]) -> Any:

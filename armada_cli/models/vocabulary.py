@@ -255,13 +255,13 @@ def _framing(processor: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _roles(settings: Mapping[str, Any]) -> dict[str, str]:
-    found = {}
+    tokens = {}
     for role in ROLES:
         token = settings.get(role)
         token = token.get("content") if isinstance(token, Mapping) else token
         if isinstance(token, str):
-            found[role] = token
-    return found
+            tokens[role] = token
+    return tokens
 
 
 def _largest_of_files(folder: Path) -> int:

@@ -14,11 +14,11 @@ from typing import Any
 
 from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError
-from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.keys import Setting, describe_unknown_key, is_read_otherwise, nowhere, read_settings
 from armada_cli.recipe.model import Choice, Train
 from armada_cli.recipe.points import Context, Point, keep_distinct
 from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.tree import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.values import default_of, is_required, literal, read, takes_list
 from armada_cli.registry import local
 from armada_cli.registry.catalog import Catalog
@@ -27,7 +27,7 @@ from armada_cli.registry.registered import Registered
 from armada_cli.settings import MethodFeatures
 
 MAX_CHOICES = 2_000
-"""A grid of more points than this is a slip of the pen, not an experiment."""
+"""Upper limit on the points of a grid."""
 
 RESERVED = {
     "student": ("name", "as", "train"),
@@ -52,8 +52,8 @@ def read_components(node: Node | None, kind: str, label: str, context: Context) 
     points: list[Point] = []
     resolved: list[Any] = []
     for number, entry in enumerate(entries):
-        found, as_data = _read_entry(entry, kind, f"{label}.{number}" if several else label, context)
-        points += found
+        own, as_data = _read_entry(entry, kind, f"{label}.{number}" if several else label, context)
+        points += own
         resolved.append(as_data)
         if len(points) > MAX_CHOICES:
             message = f"{label} is more than {MAX_CHOICES} points, with all grids"
@@ -158,7 +158,7 @@ def _expand(
     table: Table, name: Scalar, registered: Registered, kind: str, label: str, context: Context, resolved: dict[str, Any]
 ) -> list[Point]:
     problems = context.problems
-    before = len(problems.found)
+    before = len(problems.noted)
     what = f"option of {kind} {name.value!r}"
     options_class = registered.component.options
     try:
@@ -184,7 +184,7 @@ def _expand(
     features = _read_beside(table, "features", MethodFeatures, kind, label, "{control: shuffled}", problems)
     limit = read_limit(table.get("limit"), f"{label}.limit", problems) if "limit" in RESERVED[kind] else None
     alias = _read_alias(table.get("as"), label, problems)
-    if settings is None or train is None or features is None or len(problems.found) > before:
+    if settings is None or train is None or features is None or len(problems.noted) > before:
         return []
     for values in settings:
         if _is_resolved(options_class, values[0].key):

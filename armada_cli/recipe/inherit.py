@@ -9,9 +9,10 @@ from pathlib import Path
 from armada_cli.errors import UserError
 from armada_cli.files import expand
 from armada_cli.reading import open_file
-from armada_cli.recipe.document import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, decode, parse, shorten
+from armada_cli.recipe.document import decode, parse
 from armada_cli.recipe.problems import Problems, RecipeErrors
 from armada_cli.recipe.shipped import SUFFIXES, shipped_recipes
+from armada_cli.recipe.tree import INVALID, Entry, Items, Node, Place, Scalar, Source, Table, shorten
 from armada_cli.registry.registered import did_you_mean
 
 MAX_BYTES = 1 << 18

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from armada_cli.recipe.document import INVALID, Entry, Items, Node, Scalar, Table, plain, without_text
 from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.tree import INVALID, Entry, Items, Node, Scalar, Table, plain, without_text
 from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal, read, show, takes_list
 from armada_cli.registry.registered import did_you_mean
 

@@ -10,13 +10,13 @@ from typing import Any
 from armada_cli.contracts import Environment
 from armada_cli.errors import one_line
 from armada_cli.recipe.components import option_of_methods, read_components, read_limit
-from armada_cli.recipe.document import INVALID, Items, Node, Scalar, Table
 from armada_cli.recipe.inherit import apply_overrides, read_file
 from armada_cli.recipe.keys import read_settings
 from armada_cli.recipe.model import Features, Recipe, Train
 from armada_cli.recipe.points import Context, check_combinations
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import find_recipe
+from armada_cli.recipe.tree import INVALID, Items, Node, Scalar, Table
 from armada_cli.recipe.values import read
 from armada_cli.registry.catalog import Catalog
 from armada_cli.registry.registered import did_you_mean
@@ -91,11 +91,11 @@ def describe_recipe(path: Path) -> dict[str, str]:
     """Title and summary of a recipe file, for lists; empty where it has none or cannot be read."""
     problems = Problems()
     _, root = read_file(path, problems)
-    found = {}
+    texts = {}
     for key in ("title", "summary"):
         node = root.get(key) if root else None
-        found[key] = one_line(node.value) if isinstance(node, Scalar) and node.value is not INVALID else ""
-    return found
+        texts[key] = one_line(node.value) if isinstance(node, Scalar) and node.value is not INVALID else ""
+    return texts
 
 
 def _check_keys(root: Table, problems: Problems) -> None:
@@ -115,7 +115,7 @@ def _check_keys(root: Table, problems: Problems) -> None:
 
 def _is_suspected(key: str, problems: Problems) -> bool:
     """Whether an unknown key has been taken for a misspelling of this one already."""
-    return any(problem.message == "unknown key" and f"'{key}'" in problem.suggestion for problem in problems.found)
+    return any(problem.message == "unknown key" and f"'{key}'" in problem.suggestion for problem in problems.noted)
 
 
 def _read_plain(

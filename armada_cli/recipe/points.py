@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from armada_cli.contracts import TASK_KINDS, Choice, Environment
-from armada_cli.recipe.document import Node, Place
 from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.tree import Node, Place
 from armada_cli.recipe.values import show
 from armada_cli.registry.catalog import Catalog
 

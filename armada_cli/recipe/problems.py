@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from armada_cli.credentials import hide
 from armada_cli.errors import UserError, capitalise
 from armada_cli.escaping import escape_line
-from armada_cli.recipe.document import Place, shorten
+from armada_cli.recipe.tree import Place, shorten
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Problems:
     """Collects problems while a recipe is read, so that one mistake does not hide the next."""
 
     def __init__(self) -> None:
-        self.found: list[Problem] = []
+        self.noted: list[Problem] = []
         self.reports = 0
 
     def add(self, place: Place, message: str, suggestion: str = "", *, snippet: str | None = None) -> None:
@@ -81,20 +81,20 @@ class Problems:
         # plugins quote what they were given in what they say
         words = shorten(hide(message), LONGEST_MESSAGE), hide(text), capitalise(shorten(hide(suggestion), LONGEST_MESSAGE))
         problem = Problem(hide(place.file), place.line, place.column, *words)
-        if problem not in self.found:
-            self.found.append(problem)
+        if problem not in self.noted:
+            self.noted.append(problem)
         self.reports += 1
-        if len(self.found) >= MAX_PROBLEMS or self.reports >= MAX_REPORTS:
+        if len(self.noted) >= MAX_PROBLEMS or self.reports >= MAX_REPORTS:
             raise RecipeErrors(self._in_order(), more=True)
 
     def __bool__(self) -> bool:
-        return bool(self.found)
+        return bool(self.noted)
 
     def raise_if_any(self) -> None:
         """Raises: RecipeErrors, in the order of files and lines, overrides last."""
-        if self.found:
+        if self.noted:
             raise RecipeErrors(self._in_order())
 
     def _in_order(self) -> list[Problem]:
-        files = list(dict.fromkeys(problem.file for problem in self.found))
-        return sorted(self.found, key=lambda item: (not item.line, files.index(item.file), item.line, item.column))
+        files = list(dict.fromkeys(problem.file for problem in self.noted))
+        return sorted(self.noted, key=lambda item: (not item.line, files.index(item.file), item.line, item.column))

@@ -11,9 +11,10 @@ import yaml
 
 from armada_cli.contracts import Choice, Environment
 from armada_cli.recipe.components import read_components
-from armada_cli.recipe.document import Source, parse
+from armada_cli.recipe.document import parse
 from armada_cli.recipe.points import Context
 from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.tree import Source
 from armada_cli.registry.catalog import current
 
 

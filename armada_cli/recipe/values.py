@@ -17,8 +17,8 @@ from armada_cli.contracts import Choice
 from armada_cli.errors import UserError
 from armada_cli.files import expand
 from armada_cli.models.hub import looks_local
-from armada_cli.recipe.document import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.problems import Problems
+from armada_cli.recipe.tree import INVALID, Items, Node, Place, Scalar, Table, plain
 from armada_cli.registry.registered import did_you_mean
 
 

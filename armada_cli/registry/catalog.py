@@ -128,7 +128,7 @@ class Catalog:
         start = time.perf_counter()
         light = {name for name in HEAVY if name not in sys.modules}
         module: Any = None
-        found: list[Registered] = []
+        registered: list[Registered] = []
         try:
             # What a stranger's module prints must not get into the JSON or the table that the command prints.
             with contextlib.redirect_stdout(sys.stderr):
@@ -139,9 +139,11 @@ class Catalog:
                 cards = _cards(manager, module)
             for kind, card in cards:
                 _check_card(kind, card)
-                found.append(Registered(kind, card, entry.name, distribution, version))
+                registered.append(Registered(kind, card, entry.name, distribution, version))
             twice = [
-                item.name for i, item in enumerate(found) if (item.kind, item.name) in {(o.kind, o.name) for o in found[:i]}
+                item.name
+                for i, item in enumerate(registered)
+                if (item.kind, item.name) in {(o.kind, o.name) for o in registered[:i]}
             ]
             if twice:
                 raise ValueError(f"it registers {twice[0]!r} twice")
@@ -152,7 +154,7 @@ class Catalog:
             if module is not None and manager.is_registered(module):
                 manager.unregister(module)
         else:
-            for item in found:
+            for item in registered:
                 self._components.setdefault((item.kind, item.name), []).append(item)
                 plugin.registers.append((item.kind, item.name))
         plugin.seconds = time.perf_counter() - start

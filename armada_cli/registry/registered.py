@@ -17,7 +17,7 @@ LONGEST_NAME = 100
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``did you mean 'cosine'?``, or nothing when nothing is near."""
     if len(word) > LONGEST_NAME:
-        return ""  # no slip of a finger; comparing it takes as long as it is
+        return ""  # too long for a mistyped name, and slow to compare
     names = list(known)
     near = difflib.get_close_matches(word.lower(), names, n=2, cutoff=0.55)
     near += [name for name in names if len(word) > 2 and (word.lower() in name or name in word.lower()) and name not in near][

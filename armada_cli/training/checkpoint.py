@@ -31,18 +31,18 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name. Modules' pending gradients are state too: orthogonal maps gather them over steps."""
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, module in self.modules.items():
             for key, value in module_state(module).items():
-                found[f"module/{name}/{key}"] = value
+                tensors[f"module/{name}/{key}"] = value
             for key, parameter in module.named_parameters():
                 if parameter.grad is not None:
-                    found[f"gradient/{name}/{key}"] = parameter.grad
+                    tensors[f"gradient/{name}/{key}"] = parameter.grad
         for name, optimizer in self.optimizers.items():
             for index, slots in optimizer.state_dict()["state"].items():
                 for slot, value in slots.items():
-                    found[f"optimizer/{name}/{index}/{slot}"] = value if isinstance(value, Tensor) else torch.tensor(value)
-        return found
+                    tensors[f"optimizer/{name}/{index}/{slot}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+        return tensors
 
     def groups(self) -> dict[str, list[dict[str, Any]]]:
         """The scalar settings of every optimizer's groups."""
@@ -102,14 +102,14 @@ def module_state(module: nn.Module) -> dict[str, Tensor]:
     What is frozen is left out: a language model under LoRA loads it from where it came from, a fixed projection is drawn
     again from its seed, and a checkpoint of an 8B model stays a few megabytes.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
     for key, value in module.state_dict(keep_vars=True).items():
         frozen = isinstance(value, nn.Parameter) and not value.requires_grad
         if id(value) not in seen and not frozen:
             seen.add(id(value))
-            found[key] = value
-    return found
+            tensors[key] = value
+    return tensors
 
 
 def _is_plain(value: Any) -> bool:

@@ -150,9 +150,9 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.count, ctx.own = len(rows), distributed.get_rank()
-        found = [torch.empty_like(rows) for _ in range(processes())]
-        distributed.all_gather(found, rows.contiguous())
-        return torch.cat(found)
+        parts = [torch.empty_like(rows) for _ in range(processes())]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ def targets(model: Any, wanted: Sequence[str] | None, place: str) -> list[str] |
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as known
 
     if wanted is None:
-        found = known.get(model.config.model_type)
-        return list(found) if found else "all-linear"
+        usual = known.get(model.config.model_type)
+        return list(usual) if usual else "all-linear"
     body = model.base_model
     there = sorted({name.rpartition(".")[2] for name, item in body.named_modules() if _adaptable(item)})
     names = [name for name, item in body.named_modules() if _adaptable(item)]

@@ -43,22 +43,22 @@ def continued(
     )
     processors = LogitsProcessorList(drawing(decoding, streams) if decoding.sample else [])
     with _own_settings_aside(model, config):
-        found = model.generate(  # type: ignore[operator]
+        answers = model.generate(  # type: ignore[operator]
             input_ids=tokens, attention_mask=mask, generation_config=config, logits_processor=processors
         )
-    return found[:, tokens.shape[1] :]
+    return answers[:, tokens.shape[1] :]
 
 
 def drawing(decoding: Decoding, streams: Sequence[int]) -> list[LogitsProcessor]:
     """Temperature, top-k and top-p, then the draw."""
-    found: list[LogitsProcessor] = []
+    warpers: list[LogitsProcessor] = []
     if decoding.temperature != 1.0:
-        found.append(TemperatureLogitsWarper(decoding.temperature))
+        warpers.append(TemperatureLogitsWarper(decoding.temperature))
     if decoding.top_k:
-        found.append(TopKLogitsWarper(decoding.top_k))
+        warpers.append(TopKLogitsWarper(decoding.top_k))
     if decoding.top_p < 1.0:
-        found.append(TopPLogitsWarper(decoding.top_p))
-    return [*found, Draw(streams)]
+        warpers.append(TopPLogitsWarper(decoding.top_p))
+    return [*warpers, Draw(streams)]
 
 
 class Draw(LogitsProcessor):

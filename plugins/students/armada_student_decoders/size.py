@@ -91,13 +91,13 @@ def size(
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The configuration of a folder; of a model with several parts the one of its text."""
     try:
-        found = load_json(folder / "config.json")
+        config = load_json(folder / "config.json")
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         return None
-    inside = found.get("text_config")
-    return {**found, **inside} if isinstance(inside, dict) else found
+    inside = config.get("text_config")
+    return {**config, **inside} if isinstance(inside, dict) else config
 
 
 class Shape:
@@ -131,19 +131,19 @@ class Shape:
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Name -> (inputs, outputs) of a layer's linear maps."""
         attention, keys = self.heads * self.head, self.keys * self.head
-        found = {
+        matrices = {
             "q_proj": (self.hidden, attention),
             "k_proj": (self.hidden, keys),
             "v_proj": (self.hidden, keys),
             "o_proj": (attention, self.hidden),
         }
         if self.gated:
-            return found | {
+            return matrices | {
                 "gate_proj": (self.hidden, self.inner),
                 "up_proj": (self.hidden, self.inner),
                 "down_proj": (self.inner, self.hidden),
             }
-        return found | {"fc1": (self.hidden, self.inner), "fc2": (self.inner, self.hidden)}
+        return matrices | {"fc1": (self.hidden, self.inner), "fc2": (self.inner, self.hidden)}
 
     def layer(self) -> int:
         """Parameters of one layer; biases where the family has them."""

@@ -61,10 +61,10 @@ class EncoderOptions:
 
     def size(self) -> dict[str, int]:
         """What a local folder says of itself, else what is known of the model; empty for another model of the hub."""
-        found = self._known() if self.folder() is None else self._measured()
-        if not found:
+        figures = self._known() if self.folder() is None else self._measured()
+        if not figures:
             return {}
-        parameters, hidden, layers, heads, tokens = found
+        parameters, hidden, layers, heads, tokens = figures
         if self.layers is not None and self.layers < layers:
             if self.folder() is None:
                 # A layer has four square matrices of attention, and two between it and an inner layer of four times its width.
@@ -140,10 +140,10 @@ class MiniLMOptions(EncoderOptions):
         if not self.model.startswith("package:"):
             return super().place()
         package, _, inside = self.model.removeprefix("package:").partition("/")
-        found = importlib.util.find_spec(package)
-        if found is None or not found.submodule_search_locations:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
             return self.model
-        return str(Path(next(iter(found.submodule_search_locations))) / inside)
+        return str(Path(next(iter(spec.submodule_search_locations))) / inside)
 
     def downloads(self, environment: Environment) -> Iterable[str]:
         return ()

@@ -33,9 +33,9 @@ def width(cells: Sequence[Sequence[Any]], rows_of: Sequence[int]) -> int | None:
     """
     vectors = [vector(items) for items in cells]
     lengths: Counter[int] = Counter()
-    for found, count in zip(vectors, rows_of, strict=True):
-        if found:
-            lengths[len(found)] += count
+    for places, count in zip(vectors, rows_of, strict=True):
+        if places:
+            lengths[len(places)] += count
     all_rows = sum(rows_of)
     if not lengths:
         return None
@@ -45,6 +45,6 @@ def width(cells: Sequence[Sequence[Any]], rows_of: Sequence[int]) -> int | None:
         return None
     if rows == all_rows:
         return common
-    repeated = any(found and len(set(found)) < len(found) for found in vectors)
+    repeated = any(places and len(set(places)) < len(places) for places in vectors)
     booleans = any(isinstance(item, bool) for items in cells for item in items)
     return common if 2 * rows > all_rows and (booleans or repeated) else None

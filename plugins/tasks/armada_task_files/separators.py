@@ -35,11 +35,11 @@ def _shared(names: set[str], mark: str, *, sure: bool) -> list[bool]:
     """For every name with the mark in it: whether its parts (for a mark that is sure: whether they are parts at all) stand in
     other names too."""
     parts = {name: _parts(name, mark) for name in names}
-    counts = Counter(part for found in parts.values() for part in set(found))
-    several = [found for found in parts.values() if len(found) > 1]
+    counts = Counter(part for words in parts.values() for part in set(words))
+    several = [words for words in parts.values() if len(words) > 1]
     strict = mark in POSSIBLE
     decide = all if strict else any
-    return [sure or decide(counts[part] > 1 for part in found) for found in several]
+    return [sure or decide(counts[part] > 1 for part in words) for words in several]
 
 
 def _parts(name: str, mark: str) -> Sequence[str]:

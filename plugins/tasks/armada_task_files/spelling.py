@@ -85,12 +85,12 @@ class Spellings:
         spellings: dict[str, list[str]] = {}
         for spelling in sorted(self.counts):
             spellings.setdefault(self.meant(spelling), []).append(spelling)
-        several = [(name, found) for name, found in sorted(spellings.items()) if len(found) > 1]
+        several = [(name, spelt) for name, spelt in sorted(spellings.items()) if len(spelt) > 1]
         if not several:
             return None
         told = [
-            f"{', '.join(f'{_spelt(one, found)} ({self.counts[one]})' for one in found)} are read as {name!r}"
-            for name, found in several[:shown]
+            f"{', '.join(f'{_spelt(one, spelt)} ({self.counts[one]})' for one in spelt)} are read as {name!r}"
+            for name, spelt in several[:shown]
         ]
         if len(several) > shown:
             told.append(f"{len(several) - shown} more")

@@ -51,8 +51,8 @@ class InstructionOptions(HubOptions):
 
     def sources(self, environment: Environment) -> dict[str, Path | None]:
         """See `HubOptions.sources`; a set without training rows has one split."""
-        found = super().sources(environment)
-        return found if self.trains else {"validation": found["validation"]}
+        sources = super().sources(environment)
+        return sources if self.trains else {"validation": sources["validation"]}
 
     def problems(self, environment: Environment) -> Iterable[str]:
         """What is wrong with these options, for `armada check`."""

@@ -68,10 +68,10 @@ class Instructions(GenerationTask):
 
     def _chosen(self, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
         longer, first = getattr(self.options, "longer_than", 0), getattr(self.options, "first", 0)
-        found = [row for row in table if not longer or len(TOKEN.findall(_references(row)[0])) > longer]
-        if not found:
+        kept = [row for row in table if not longer or len(TOKEN.findall(_references(row)[0])) > longer]
+        if not kept:
             raise UserError(f"longer_than: no reference of {self.options.dataset} has over {longer} tokens", "Lower it")
-        return found[:first] if first else found
+        return kept[:first] if first else kept
 
     def _shared(self, training: Sequence[Mapping[str, Any]]) -> list[str]:
         """A line when training and evaluation rows ask the same."""

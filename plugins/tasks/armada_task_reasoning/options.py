@@ -16,7 +16,7 @@ RELEASE = "https://github.com/AGI-Edgerunners/LLM-Adapters"
 
 
 @dataclass(frozen=True)
-class Found:
+class LocalRows:
     """Local files of a task's rows, in the order they are read, and whether they are in the original data set's columns."""
 
     paths: tuple[Path, ...]
@@ -90,19 +90,19 @@ class ReasoningOptions(HubOptions):
             return choose("task", self.learned_from, path=self.path)
         return choose("task", self.learned_from)
 
-    def found(self, environment: Environment) -> Found | None:
+    def local_rows(self, environment: Environment) -> LocalRows | None:
         """The local files, or None where the hub has to be asked."""
         if self.file is not None:
-            return Found((Path(self.file),))
+            return LocalRows((Path(self.file),))
         place = self.mirror(environment)
         path = source(place, f"llm-adapters/{self.mirror_name}", None, self.mirror_split)
         if path is not None:
-            return Found((path,))
+            return LocalRows((path,))
         if self.dataset:
             paths = [source(place, self.dataset, self.config, split) for split in self.splits]
             whole = tuple(path for path in paths if path is not None)
             if len(whole) == len(paths):
-                return Found(whole, original=bool(self.form))
+                return LocalRows(whole, original=bool(self.form))
         return None
 
     def problems(self, environment: Environment) -> Iterable[str]:
@@ -116,9 +116,9 @@ class ReasoningOptions(HubOptions):
 
     def identity(self, environment: Environment) -> dict[str, Any]:
         """Contents of the local files, or the hub's names."""
-        found = self.found(environment)
-        if found is not None:
-            return {"data": [content_fingerprint(path) for path in found.paths]}
+        local = self.local_rows(environment)
+        if local is not None:
+            return {"data": [content_fingerprint(path) for path in local.paths]}
         names: dict[str, Any] = {
             "hub": self.dataset,
             "config": self.config,
@@ -130,7 +130,7 @@ class ReasoningOptions(HubOptions):
     def downloads(self, environment: Environment) -> Iterable[str]:
         """The original data set, when there is neither a file nor a mirror nor the hub's cache; or what has to be fetched by
         hand, since the hub does not have it."""
-        if self.found(environment) is not None:
+        if self.local_rows(environment) is not None:
             return
         if not self.dataset:
             yield f"{self.released_file} of {RELEASE} (not on the hub: fetch it by hand and name it with `file`)"

@@ -62,19 +62,19 @@ class Reasoning(GenerationTask):
         return Split(texts, [row["answer"] for row in training], [_shown(row) for row in training])
 
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
-        """Accuracy in percent; for written answers also the share in which an answer was found (``answered``)."""
+        """Accuracy in percent; for written answers also the share in which an answer was extracted (``answered``)."""
         if self.options.scoring == "likelihood":
             return {"accuracy": _share(_likeliest(row) == label for row, label in zip(outputs, labels, strict=True))}
         released = self.options.extraction == "released"
-        found = [answers.extract(text, label, released) for text, label in zip(outputs, labels, strict=True)]
-        right = _share(answers.matches(answer, label) for answer, label in zip(found, labels, strict=True))
-        return {"accuracy": right, "answered": _share(answer is not None for answer in found)}
+        extracted = [answers.extract(text, label, released) for text, label in zip(outputs, labels, strict=True)]
+        right = _share(answers.matches(answer, label) for answer, label in zip(extracted, labels, strict=True))
+        return {"accuracy": right, "answered": _share(answer is not None for answer in extracted)}
 
     def _rows(self) -> list[dict[str, str]]:
         """All rows in LLM-Adapters' form, each checked."""
         options = self.options
-        found = options.found(self.environment)
-        if found is None:
+        local = options.local_rows(self.environment)
+        if local is None:
             if not options.dataset:
                 raise UserError(
                     f"no rows of {options.mirror_name} on this machine, and the hub does not have them",
@@ -87,9 +87,9 @@ class Reasoning(GenerationTask):
                 table += part
                 places += [f"dataset {options.dataset}, split {split}, row {number + 1}" for number in range(len(part))]
             return [_checked(row, options.form, places[number]) for number, row in enumerate(table)]
-        form = options.form if found.original else ""
+        form = options.form if local.original else ""
         read = []
-        for path in found.paths:
+        for path in local.paths:
             for number, row in enumerate(file_rows(path)):
                 try:
                     read.append(_checked(row, form, ""))
@@ -188,8 +188,8 @@ def _candidates(row: Mapping[str, str]) -> list[str]:
     kind = answers.form(row["answer"])
     if kind == "letter":
         names = sorted(set(LETTERS.findall(row["instruction"]))) or list("ABCDE")
-    elif (found := FORMAT.search(row["instruction"])) is not None:
-        names = found[1].split("/")
+    elif (stated := FORMAT.search(row["instruction"])) is not None:
+        names = stated[1].split("/")
     elif kind == "truth":
         names = ["true", "false"]
     elif kind in answers.CHOICES:
@@ -211,8 +211,8 @@ def _likeliest(row: Sequence[float]) -> int:
     return max(range(len(row)), key=lambda number: row[number])
 
 
-def _share(found: Any) -> float:
-    values = list(found)
+def _share(truths: Any) -> float:
+    values = list(truths)
     if not values:
         raise ValueError("there is nothing to score")
     return 100.0 * sum(values) / len(values)

@@ -50,10 +50,10 @@ class DiffusionOptions:
         return {"weights": hub.identity(self.model)}
 
     def problems(self, environment: Environment) -> Iterator[str]:
-        found = list(hub.problems(self.model, hub.PIPELINE))
-        yield from found
+        wrong = list(hub.problems(self.model, hub.PIPELINE))
+        yield from wrong
         folder = hub.local_folder(self.model)
-        if folder is not None and not found:
+        if folder is not None and not wrong:
             yield from self._wrong_class(folder / hub.PIPELINE)
             yield from self._without_tokenizer(folder)
 
