@@ -473,6 +473,7 @@ TASKS = [
     ("perfect score", "there is no 'f1'", "OtherMetric", DraftOptions),
     ("suggestions", "suggests lr, which no method has as an option", "Draft", DraftOptions, {"lr": 1e-3}),
     ("suggestions", "suggests null for aligner_lr", "Draft", DraftOptions, {"aligner_lr": None}),
+    ("suggestions", "for armada aligner_lr must be a number or null", "Draft", DraftOptions, {"aligner_lr": "fast"}),
     ("suggestions", "is no plain value: TypeError", "Draft", DraftOptions, {"layers": {1, 2}}),
     ("identity", "Option 'rows' changes the rows", "Draft", SilentDraftOptions),
 ]

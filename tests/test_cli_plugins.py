@@ -116,6 +116,14 @@ def test_show_prints_options_with_type_default_and_meaning(armada, kitchen):
     assert lines[-1] == "teacher: {name: bell, heat: 180, fan: false}"
 
 
+def test_show_tells_how_a_method_can_be_shown_its_teachers_vectors(armada):
+    _, output, _ = armada("show", "method", "armada", path=())
+    assert "features.control\ttext\tnone\tshuffled: h_t permuted over the examples; noise: " in output
+    (setting,) = json.loads(armada("show", "method", "armada", "--json", path=())[1])["features"]
+    assert (setting["name"], setting["default"]) == ("control", "none")
+    assert "features.control" not in armada("show", "method", "undistilled", path=())[1]
+
+
 def test_show_marks_required_options(armada, kitchen):
     _, output, _ = armada("show", "task", "rows", "--json", path=(kitchen,))
     record = json.loads(output)

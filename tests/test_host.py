@@ -135,6 +135,10 @@ BROKEN = {
     "undecorated": (HOOK + "def armada_teachers():\n    return []\n", "ValueError: armada_teachers() is no hook: it lacks the decorator @hookimpl of armada_cli"),
     "empty": ("", "ValueError: it has no hook, so it registers nothing; decorate a function such as armada_teachers() with @hookimpl"),
     "twice": (TEACHERS + "return [Component('bell', '', 'a:B')] * 2\n", "ValueError: it registers 'bell' twice"),
+    "reserved": (
+        "from dataclasses import make_dataclass\n" + TEACHERS + "return [Component('bell', '', 'a:B', options=make_dataclass('Options', [('name', str, '')]))]\n",
+        "ValueError: 'bell' has an option 'name', which means something else in a recipe; give it another name",
+    ),
     "newer": (TEACHERS + "return [Component('carillon', '', 'a:B', requires_armada=999)]\n", "ValueError: 'carillon' is written for contract 999, this armada has 2; upgrade armada-cli"),
     "older": (TEACHERS + "return [Component('harpsichord', '', 'a:B', requires_armada=1)]\n", "ValueError: 'harpsichord' is written for contract 1, this armada has 2; upgrade the plugin, or adapt it as armada's CHANGELOG says"),
     "newer-card": (TEACHERS + "return [Component('bell', '', 'a:B', colour='red')]\n", "TypeError: Component.__init__() got an unexpected keyword argument 'colour'; it may be written for another armada-cli than this one: "),

@@ -387,4 +387,7 @@ def test_a_component_that_there_is_not_is_told_at_its_place(write: Callable[...,
 
 def test_a_dependency_on_a_method_that_there_is_not_is_one_line(write: Callable[..., Path]) -> None:
     """Another plugin that a method counts on may not be installed."""
-    assert "unknown method 'nobodys'" in refused(write("orphan")).complaint
+    path = write("orphan")
+    complaint = refused(path).complaint
+    assert f"{path.name}:3:" in complaint
+    assert "method 'orphan' needs 'teacher': unknown method 'nobodys'" in complaint

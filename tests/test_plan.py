@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from armada_cli import Environment, UserError
+from armada_cli import Environment, UserError, option
 from armada_cli.contracts import Needs, Planned, distribution_name
 from armada_cli.plan.planning import HOST_REVISION, make_plan
 from armada_cli.plan.trials import Trial
@@ -229,6 +230,27 @@ def test_what_a_task_suggests_and_a_method_refuses_is_said_in_one_line(recipe: W
     method = dataclasses.replace(loaded.methods[0], options=Strict())
     with pytest.raises(UserError, match=r"refuses what task 'files' suggests .*no rate is right"):
         make_plan(dataclasses.replace(loaded, tasks=(task,), methods=(method,)), Environment())
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("fast", "rate must be a number or null"), ([0.5], "rate must be a number or null"), (-1, "rate must be above 0")],
+)
+def test_what_a_task_suggests_and_no_option_can_be_is_said_in_one_line(recipe: Write, value: object, why: str) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Positive:
+        rate: float | None = option(None, "A rate", above=0)
+
+    loaded = load_recipe(str(recipe(methods="[undistilled]")), catalog.current(), Environment())
+    registered = loaded.tasks[0].registered
+    card = dataclasses.replace(registered.component, suggestions={"rate": value})
+    task = dataclasses.replace(loaded.tasks[0], registered=dataclasses.replace(registered, component=card))
+    method = dataclasses.replace(loaded.methods[0], options=Positive())
+    with pytest.raises(UserError) as refused:
+        make_plan(dataclasses.replace(loaded, tasks=(task,), methods=(method,)), Environment())
+    place, _, said = str(refused.value).partition(": task ")
+    assert place == loaded.methods[0].place
+    assert re.fullmatch(rf"'files' suggests rate: .* for method 'undistilled', but {why}\. Write the option.*", said)
 
 
 def test_the_task_that_a_student_is_trained_on_suggests_for_its_evaluations(recipe: Write) -> None:

@@ -183,6 +183,23 @@ def test_a_path_is_relative_to_the_file_that_holds_it(read, tmp_path):
     assert recipe.students[0].options.cookbook == str(tmp_path / "mine.txt")
 
 
+def test_a_path_from_a_recipe_above_has_no_dots_in_it(read, tmp_path):
+    Path("base.yaml").write_text("tasks: {name: rows, file: data/rows.csv}\nstudent: reader\nmethods: alone\n")
+    Path("mine").mkdir()
+    Path("mine/deeper").mkdir()
+    Path("mine/recipe.yaml").write_text("extends: deeper/../../base.yaml\n")
+    recipe = read("extends: mine/recipe.yaml\n")
+    assert recipe.tasks[0].options.file == str(tmp_path / "data/rows.csv")
+    assert recipe.resolved["tasks"][0]["file"] == str(tmp_path / "data/rows.csv")
+
+
+def test_a_path_above_a_link_is_where_the_link_leads(read, tmp_path):
+    Path("elsewhere/inner").mkdir(parents=True)
+    Path("elsewhere/base.yaml").write_text("tasks: {name: rows, file: rows.csv}\nstudent: reader\nmethods: alone\n")
+    Path("link").symlink_to(tmp_path / "elsewhere" / "inner")
+    assert read("extends: link/../base.yaml\n").tasks[0].options.file == str(tmp_path / "elsewhere" / "rows.csv")
+
+
 def test_a_path_in_an_override_is_relative_to_the_working_directory(read, tmp_path):
     Path("shared").mkdir()
     Path("shared/base.yaml").write_text("student: reader\ntasks: {name: rows, file: a.csv}\nmethods: alone\n")

@@ -35,6 +35,9 @@ def command(kind: str, name: str, as_json: bool) -> None:
         print_table("Options", ["option", "type", "default", "meaning"], rows, header=True)
     elif on_terminal():
         click.echo("It has no options.\n")
+    if record["features"]:
+        rows = [[f"features.{item['name']}", item["type"], item["default"], item["meaning"]] for item in record["features"]]
+        print_table("Beside the options", ["setting", "type", "default", "meaning"], rows, header=True)
     for name, text in record["prompts"].items():
         _print_prompt(name, text)
     click.echo("In a recipe:\n" if on_terminal() else "")
@@ -43,14 +46,39 @@ def command(kind: str, name: str, as_json: bool) -> None:
 
 def describe_component(registered: Registered) -> dict[str, Any]:
     """Everything a recipe's author wants to know, as plain data."""
+    from armada_cli.settings import MethodFeatures
+
+    card = registered.component
+    options = _describe_options(card.options)
+    reads_vectors = registered.kind == "method" and bool(getattr(card.options, "needs_teacher", False))
+    features = _describe_options(MethodFeatures) if reads_vectors else []
+    return {
+        "kind": registered.kind,
+        "name": registered.name,
+        "summary": card.summary,
+        "provides": sorted(card.provides),
+        **registered.origin,
+        "packages": _packages(card),
+        "install": card.install_command(),
+        "formula": card.formula,
+        "reference": card.reference,
+        "defaults": dict(card.defaults),
+        "suggestions": dict(card.suggestions),
+        "features": features,
+        "options": options,
+        "prompts": prompts_of(card),
+        "example": example(registered.kind, registered.name, options),
+    }
+
+
+def _describe_options(cls: type) -> list[dict[str, Any]]:
     import dataclasses
 
     from armada_cli.recipe.values import bounds, default_of, describe, field_types, is_required, literal
 
-    card = registered.component
     options = []
-    kinds = field_types(card.options)
-    for item in dataclasses.fields(card.options):
+    kinds = field_types(cls)
+    for item in dataclasses.fields(cls):
         if not item.init:
             continue
         limits = bounds(item.metadata)
@@ -65,22 +93,7 @@ def describe_component(registered: Registered) -> dict[str, Any]:
                 "meaning": f"{meaning} ({limits})" if meaning and limits else meaning or limits,
             }
         )
-    return {
-        "kind": registered.kind,
-        "name": registered.name,
-        "summary": card.summary,
-        "provides": sorted(card.provides),
-        **registered.origin,
-        "packages": _packages(card),
-        "install": card.install_command(),
-        "formula": card.formula,
-        "reference": card.reference,
-        "defaults": dict(card.defaults),
-        "suggestions": dict(card.suggestions),
-        "options": options,
-        "prompts": prompts_of(card),
-        "example": example(registered.kind, registered.name, options),
-    }
+    return options
 
 
 def prompts_of(card: Any) -> dict[str, str]:

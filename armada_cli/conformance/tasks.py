@@ -15,6 +15,8 @@ from armada_cli.conformance.asking import Broken, NotAsked, asked, brief, quoted
 from armada_cli.conformance.subject import Subject, shared_questions
 from armada_cli.conformance.variations import varied
 from armada_cli.contracts import TASK_KINDS, Split, canonical
+from armada_cli.recipe.values import misfit
+from armada_cli.registry.catalog import current
 from armada_cli.settings import Train
 
 LIMIT = 5_000
@@ -246,6 +248,11 @@ def check_suggestions(subject: TaskSubject) -> str:
         canonical(suggested)
     except (TypeError, ValueError) as error:
         raise Broken(f"What its card suggests is no plain value: {quoted(error)}; use texts, numbers and lists") from None
+    for method in current().components("method"):
+        for item in dataclasses.fields(method.component.options):
+            if item.name in suggested and item.default is None:
+                reason = misfit(method.component.options, item.name, suggested[item.name])
+                require(not reason, f"Its card suggests {item.name}: {suggested[item.name]!r}; for {method.name} {reason}")
     return f"For methods that leave them open: {', '.join(suggested)}" if suggested else "None"
 
 

@@ -190,7 +190,10 @@ def _plan_dependencies(
     depends: dict[str, str] = {}
     for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind, limit)).items():
         place = f"{method.place}: method {method.name!r} needs {role!r}"
-        other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
+        try:
+            other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
+        except UserError as error:
+            raise UserError(f"{place}: {error.what}", error.hint) from error
         # Under a control nothing that the trial builds on may know the teacher either.
         shown = (other.features or method.features) if other.needs_teacher else {}
         other = plan.resize(dataclasses.replace(other, place=method.place, features=shown))

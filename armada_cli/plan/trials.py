@@ -11,6 +11,7 @@ from armada_cli.contracts import Choice, Decoding, Environment, Split
 from armada_cli.errors import UserError
 from armada_cli.features.identity import identity_key, teacher_identity
 from armada_cli.recipe.model import Recipe
+from armada_cli.recipe.values import literal, misfit
 from armada_cli.settings import Features
 
 
@@ -167,7 +168,7 @@ class Plan:
         identity is computed once a choice.
 
         Raises:
-            UserError: the method refuses what the task's card suggests.
+            UserError: what the task's card suggests is no value of the option, or the method refuses it.
         """
         suggested = task.registered.component.suggestions
         names = [item.name for item in dataclasses.fields(method.options) if item.init]
@@ -176,6 +177,13 @@ class Plan:
             return method
         key = (id(method), repr(taken))
         if key not in self._settled:
+            for name, value in taken.items():
+                if reason := misfit(type(method.options), name, value):
+                    raise UserError(
+                        f"{method.place}: task {task.name!r} suggests {name}: {literal(value)} for method {method.name!r}, but "
+                        f"{reason}",
+                        "Write the option in the recipe",
+                    )
             try:
                 options = dataclasses.replace(method.options, **taken)
             except Exception as error:

@@ -23,19 +23,11 @@ from armada_cli.recipe.values import default_of, is_required, literal, read, tak
 from armada_cli.registry import local
 from armada_cli.registry.catalog import Catalog
 from armada_cli.registry.choosing import default_choice, make_options
-from armada_cli.registry.registered import Registered
+from armada_cli.registry.registered import RESERVED, Registered
 from armada_cli.settings import MethodFeatures
 
 MAX_CHOICES = 2_000
 """Upper limit on the points of a grid."""
-
-RESERVED = {
-    "student": ("name", "as", "train"),
-    "teacher": ("name", "as"),
-    "task": ("name", "as", "train", "limit"),
-    "method": ("name", "as", "train", "features"),
-    "loss": ("name",),
-}
 
 
 def read_components(node: Node | None, kind: str, label: str, context: Context) -> tuple[list[Point], list[Any]]:

@@ -102,10 +102,16 @@ def _find_base(name: str, folder: Path) -> Path | None:
     try:
         path = folder / expand(name)
         if path.is_file():
-            return path
+            return without_parents(path)
     except (OSError, ValueError, UserError):  # too long for a name, or the home folder of nobody
         return None
     return shipped_recipes().get(name) or shipped_recipes().get(Path(name).stem if Path(name).name == name else "")
+
+
+def without_parents(path: Path) -> Path:
+    """The same path without ``..``; links behind the last ``..`` stay as they are."""
+    last = max((number for number, part in enumerate(path.parts) if part == ".."), default=-1)
+    return Path(*path.parts[: last + 1]).resolve().joinpath(*path.parts[last + 1 :]) if last >= 0 else path
 
 
 def _neighbours(path: Path) -> list[str]:

@@ -18,7 +18,7 @@ from armada_cli.errors import UserError
 from armada_cli.files import expand
 from armada_cli.models.hub import looks_local
 from armada_cli.recipe.problems import Problems
-from armada_cli.recipe.tree import INVALID, Items, Node, Place, Scalar, Table, plain
+from armada_cli.recipe.tree import INVALID, Entry, Items, Node, Place, Scalar, Table, plain
 from armada_cli.registry.registered import did_you_mean
 
 
@@ -129,6 +129,30 @@ def read(node: Node, annotation: Any, label: str, metadata: Mapping[str, Any], p
     except UserError:  # `~name/x` of a user whom this machine does not know
         problems.add(node.place, f"{label} names a home folder that is not known", "Write the whole path")
         return INVALID
+
+
+def misfit(options: type, name: str, value: Any) -> str:
+    """Why a plain value cannot be that of an option, as `name must be a number`; empty where it can.
+
+    Args:
+        options: a dataclass with the option; one that is a component fits always.
+    """
+    metadata = next(item.metadata for item in dataclasses.fields(options) if item.name == name)
+    if metadata.get("component"):
+        return ""
+    problems = Problems()
+    unresolved = {key: item for key, item in metadata.items() if key not in ("path", "place")}
+    read(_as_node(value), field_types(options)[name], name, unresolved, problems)
+    return problems.noted[0].message if problems else ""
+
+
+def _as_node(value: Any) -> Node:
+    place = Place("", 0, 0)
+    if isinstance(value, (list, tuple)):
+        return Items(tuple(map(_as_node, value)), place)
+    if isinstance(value, Mapping):
+        return Table({str(key): Entry(place, _as_node(item)) for key, item in value.items()}, place)
+    return Scalar(value, place)
 
 
 def _is_union(annotation: Any) -> bool:

@@ -7,6 +7,7 @@ way in. Each entry point is loaded, registered and checked alone, so that one fa
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import importlib.metadata
@@ -25,7 +26,7 @@ from armada_cli.contracts import CONTRACT_VERSION, KINDS, Component
 from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError, name_error
 from armada_cli.registry import hookspecs
-from armada_cli.registry.registered import OWN_DISTRIBUTION, Registered, did_you_mean
+from armada_cli.registry.registered import OWN_DISTRIBUTION, RESERVED, Registered, did_you_mean
 
 SLOW_SECONDS = 0.5
 """A plugin that takes longer to load delays every command, so `armada plugins` names it. One that imports only `armada_cli`
@@ -309,6 +310,10 @@ def _check_card(kind: str, card: Component) -> None:
         raise ValueError(
             f"{card.name!r} is written for contract {card.requires_armada}, this armada has {CONTRACT_VERSION}; "
             f"upgrade the plugin, or adapt it as armada's CHANGELOG says"
+        )
+    if taken := [item.name for item in dataclasses.fields(card.options) if item.name in RESERVED[kind]]:
+        raise ValueError(
+            f"{card.name!r} has an option {taken[0]!r}, which means something else in a recipe; give it another name"
         )
 
 

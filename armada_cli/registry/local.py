@@ -37,12 +37,12 @@ from armada_cli.contracts import (
     Teacher,
 )
 from armada_cli.errors import UserError, one_line
-from armada_cli.registry.registered import Registered, did_you_mean
+from armada_cli.registry.registered import RESERVED, Registered, did_you_mean
 
 KEYS = ("file", "class")
 """What takes the place of ``name`` in a recipe."""
 
-TAKEN = frozenset({"name", "as", "train", "limit", "features", *KEYS})
+TAKEN = frozenset({*KEYS, *(key for keys in RESERVED.values() for key in keys)})
 """Keys that mean something beside a component, and so cannot be options of a local one."""
 
 BASES: dict[str, type] = {"teacher": Teacher, "student": Student, "task": Task, "loss": Loss, "method": Method}

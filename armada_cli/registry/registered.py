@@ -10,6 +10,15 @@ from armada_cli.contracts import Registered
 OWN_DISTRIBUTION = "armada-cli"
 
 
+RESERVED = {
+    "student": ("name", "as", "train"),
+    "teacher": ("name", "as"),
+    "task": ("name", "as", "train", "limit"),
+    "method": ("name", "as", "train", "features"),
+    "loss": ("name",),
+}
+"""Keys that mean something beside a component of a kind in a recipe, and so cannot be its options."""
+
 LONGEST_NAME = 100
 """Characters of a word that may be another one misspelt."""
 
@@ -26,4 +35,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
-__all__ = ["LONGEST_NAME", "OWN_DISTRIBUTION", "Registered", "did_you_mean"]
+__all__ = ["LONGEST_NAME", "OWN_DISTRIBUTION", "RESERVED", "Registered", "did_you_mean"]
