@@ -14,7 +14,7 @@ from armada_cli.execution import conduct
 from armada_cli.execution.trial import _Trial
 from armada_cli.features import extract as extraction
 from armada_cli.features.store import FeatureStore
-from armada_cli.training.evaluation import Evaluation
+from armada_cli.training.evaluation import Evaluator
 
 QUICK = "{epochs: 1, batch_size: 32, lr: 1e-3, log_every: 2, max_length: 32}"
 
@@ -78,7 +78,7 @@ def test_a_file_edited_before_the_result_fails_its_trial(
     mine: Callable[..., Path], copies: dict[str, Path], tmp_path: Path, when: Callable[..., None], name: str, stage: str
 ) -> None:
     path, runs = mine(), tmp_path / "runs"
-    owner, function = {"planned": (_Trial, "run"), "trained": (Evaluation, "choose")}[stage]
+    owner, function = {"planned": (_Trial, "run"), "trained": (Evaluator, "choose")}[stage]
     when(owner, function, lambda: edit(copies[name]))
     ended = train(path, runs)
     assert ended.status == 1

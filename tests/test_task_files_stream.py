@@ -129,7 +129,7 @@ def test_characters_may_lie_across_the_pieces_that_are_decoded(encoding, monkeyp
     Path("boats.csv").write_bytes(table.encode(encoding))
     for size in range(1, 20):
         monkeypatch.setattr(tables, "HEAD", size)
-        task = tables.Table("boats.csv", ("text", "label"), tables.Format(encoding))
+        task = tables.FileTable("boats.csv", ("text", "label"), tables.Format(encoding))
         assert [cells for _, cells in task.rows(task.faults())] == [
             (f"{text} one", "a"),
             (f"{text} two", "b"),
@@ -146,7 +146,7 @@ def test_utf_16_without_a_mark_is_read_where_it_is_named():
 def test_a_quote_behind_a_space_is_seen_wherever_a_piece_ends(size, monkeypatch):
     Path("boats.csv").write_bytes(b'text,label\r\nthe first, a\r\nthe second, "a, b"\r\n')
     monkeypatch.setattr(tables, "HEAD", size)
-    table = tables.Table("boats.csv", ("text", "label"), tables.Format())
+    table = tables.FileTable("boats.csv", ("text", "label"), tables.Format())
     assert [cells for _, cells in table.rows(table.faults())] == [("the first", "a"), ("the second", "a, b")]
 
 
@@ -154,15 +154,15 @@ def test_a_nul_and_a_byte_of_another_encoding_keep_their_lines_across_pieces(mon
     monkeypatch.setattr(tables, "HEAD", 5)
     Path("boats.csv").write_bytes(b"text,label\nboat,a\nsh\0ip,b\n")
     with pytest.raises(UserError, match=r"boats\.csv:3: a NUL character"):
-        tables.Table("boats.csv", ("text", "label"), tables.Format())
+        tables.FileTable("boats.csv", ("text", "label"), tables.Format())
     Path("boats.csv").write_bytes("text,label\nboat,a\nship,b\n".encode("utf-16-le")[:-1])
     with pytest.raises(UserError, match=r"boats\.csv:3: the bytes are not utf-16-le"):
-        tables.Table("boats.csv", ("text", "label"), tables.Format("utf-16-le"))
+        tables.FileTable("boats.csv", ("text", "label"), tables.Format("utf-16-le"))
 
 
 def test_no_room_for_temporary_files_is_one_line():
     write("boats.csv", rows_of(300))
-    table = tables.Table("boats.csv", ("text", "label"), tables.Format())
+    table = tables.FileTable("boats.csv", ("text", "label"), tables.Format())
 
     def look_over() -> None:
         with surveys.scratch() as connection:

@@ -26,7 +26,7 @@ from armada_cli.console import print_json, print_line
 from armada_cli.contracts import Environment
 from armada_cli.devices import check_device
 from armada_cli.errors import UserError
-from armada_cli.features.store import Entry, FeatureStore
+from armada_cli.features.store import FeatureStore, StoredTeacher
 from armada_cli.files import remove
 from armada_cli.reading import parse_json
 
@@ -253,7 +253,7 @@ def import_(file: Path, environment: Environment) -> None:
             print_line(f"{item.teacher} {item.key}: {_count(item.rows, 'vector')}, {item.width} wide, {item.new} new")
 
 
-def _choose(entries: list[Entry], teachers: tuple[str, ...], keys: tuple[str, ...]) -> list[Entry]:
+def _choose(entries: list[StoredTeacher], teachers: tuple[str, ...], keys: tuple[str, ...]) -> list[StoredTeacher]:
     """The entries that were named; a key may be shortened to its first four digits or more."""
     from armada_cli.registry.registered import did_you_mean
 
@@ -297,7 +297,7 @@ def _prepared(environment: Environment) -> list[tuple[Path, str]]:
     return prepared
 
 
-def _options(entry: Entry) -> str:
+def _options(entry: StoredTeacher) -> str:
     """What tells two identities of one teacher apart, on one line."""
     options = entry.identity.get("options")
     if not isinstance(options, dict):
@@ -305,7 +305,7 @@ def _options(entry: Entry) -> str:
     return " ".join(f"{name}={value}" for name, value in options.items())
 
 
-def _when(entry: Entry) -> str:
+def _when(entry: StoredTeacher) -> str:
     return datetime.fromtimestamp(entry.updated).astimezone().isoformat(" ", timespec="seconds") if entry.updated else ""
 
 

@@ -28,7 +28,7 @@ class WidthMismatch(UserError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredTeacher:
     """What is stored for one teacher identity.
 
     Attributes:
@@ -126,7 +126,7 @@ class FeatureStore(Database):
             with transaction(connection):
                 connection.execute("UPDATE identities SET teacher = ?, identity = ? WHERE key = ?", words)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[StoredTeacher]:
         """What the store holds, by teacher and date."""
         with self._use() as connection:
             if connection is None:
@@ -137,12 +137,12 @@ class FeatureStore(Database):
             ).fetchall()
         return [self._entry(*row) for row in rows]
 
-    def _entry(self, key: Any, teacher: Any, text: Any, count: int, width: Any, size: int, updated: Any) -> Entry:
+    def _entry(self, key: Any, teacher: Any, text: Any, count: int, width: Any, size: int, updated: Any) -> StoredTeacher:
         """A row of the table, each of whose columns may be damaged."""
         identity = read_identity(text, key) if isinstance(key, str) else None
         whole = identity is not None and teacher == str(identity.get("name", "?"))
         moment = updated if isinstance(updated, float) and 0 <= updated < 1e11 else 0.0
-        return Entry(
+        return StoredTeacher(
             str(key),
             str(teacher),
             identity or {},

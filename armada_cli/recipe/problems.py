@@ -12,7 +12,7 @@ from armada_cli.recipe.tree import Place, shorten
 
 
 @dataclass(frozen=True)
-class Problem:
+class RecipeProblem:
     """One thing to mend.
 
     Attributes:
@@ -56,7 +56,7 @@ class RecipeErrors(UserError):
         more: whether the reading stopped before the end.
     """
 
-    def __init__(self, problems: Sequence[Problem], *, more: bool = False) -> None:
+    def __init__(self, problems: Sequence[RecipeProblem], *, more: bool = False) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
         lines = [str(problem) for problem in self.problems]
@@ -68,7 +68,7 @@ class Problems:
     """Collects problems while a recipe is read, so that one mistake does not hide the next."""
 
     def __init__(self) -> None:
-        self.noted: list[Problem] = []
+        self.noted: list[RecipeProblem] = []
         self.reports = 0
 
     def add(self, place: Place, message: str, suggestion: str = "", *, snippet: str | None = None) -> None:
@@ -80,7 +80,7 @@ class Problems:
         text = place.text if snippet is None else shorten(hide(snippet), LONGEST_SNIPPET)
         # plugins quote what they were given in what they say
         words = shorten(hide(message), LONGEST_MESSAGE), hide(text), capitalise(shorten(hide(suggestion), LONGEST_MESSAGE))
-        problem = Problem(hide(place.file), place.line, place.column, *words)
+        problem = RecipeProblem(hide(place.file), place.line, place.column, *words)
         if problem not in self.noted:
             self.noted.append(problem)
         self.reports += 1
@@ -95,6 +95,6 @@ class Problems:
         if self.noted:
             raise RecipeErrors(self._in_order())
 
-    def _in_order(self) -> list[Problem]:
+    def _in_order(self) -> list[RecipeProblem]:
         files = list(dict.fromkeys(problem.file for problem in self.noted))
         return sorted(self.noted, key=lambda item: (not item.line, files.index(item.file), item.line, item.column))

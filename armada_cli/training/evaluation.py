@@ -68,7 +68,7 @@ class Modules:
         )
 
 
-class Evaluation:
+class Evaluator:
     """Scores of one student, epoch by epoch.
 
     Args:

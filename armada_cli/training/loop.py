@@ -20,7 +20,7 @@ from armada_cli.settings import Train
 from armada_cli.training import checkpoint, log
 from armada_cli.training.batching import epoch_batches, steps_per_epoch
 from armada_cli.training.cost import OWN
-from armada_cli.training.evaluation import Evaluation, Modules, Outcome, Scoring
+from armada_cli.training.evaluation import Evaluator, Modules, Outcome, Scoring
 from armada_cli.training.host import Host
 from armada_cli.training.model import RowModel
 from armada_cli.training.optimizer import adamw
@@ -63,7 +63,7 @@ class Loop:
 
         modules = Modules.of(method)
         self.heads, self.own = modules.heads, modules.own
-        self.evaluation = Evaluation(learner, method, modules, scoring, train.select, host)
+        self.evaluation = Evaluator(learner, method, modules, scoring, train.select, host)
         self.trainable = [p for p in [*model.parameters(), *self.heads.parameters()] if p.requires_grad]
         self.optimizer = adamw([*model.parameters(), *self.heads.parameters()], train.lr, train.weight_decay)
         self.steps = train.epochs * steps_per_epoch(len(training.rows), train.batch_size)

@@ -18,7 +18,7 @@ from armada_cli import UserError
 from armada_task_files.faults import Fault, quoted
 from armada_task_files.options import FilesOptions
 from armada_task_files.spelling import comparable, visible
-from armada_task_files.table import Table
+from armada_task_files.table import FileTable
 from armada_task_files.targets import MISSING, read_target
 
 BATCH = 4096
@@ -119,7 +119,7 @@ class Survey:
         UserError: a file, line or cell that cannot be used; with file, line and column.
     """
 
-    def __init__(self, table: Table, options: FilesOptions, connection: sqlite3.Connection, name: str) -> None:
+    def __init__(self, table: FileTable, options: FilesOptions, connection: sqlite3.Connection, name: str) -> None:
         self.table, self.options, self.connection, self.name = table, options, connection, name
         self.count = 0
         self.column = Column(options)

@@ -32,7 +32,7 @@ from armada_task_files.text import (
 )
 
 
-class Table:
+class FileTable:
     """The wanted columns of one file, read as a stream each time it is iterated: the file is never held whole.
 
     Args:
@@ -103,7 +103,7 @@ def check_header(path: str, columns: Sequence[str], form: Format) -> None:
     the file's first bytes are looked at.
 
     Raises:
-        UserError: as `Table`.
+        UserError: as `FileTable`.
     """
     kind = tell_kind(path)
     data = read_head(path, HEAD)
@@ -118,7 +118,7 @@ def check_header(path: str, columns: Sequence[str], form: Format) -> None:
     if len(data) == HEAD:
         # The cut may go through a character or a field: keep whole lines.
         data = data[: data.rfind(b"\n") + 1] or data
-    # A byte that is not of the encoding matters only in the columns that are read, and `Table.undecoded` looks at those.
+    # A byte that is not of the encoding matters only in the columns that are read, and `FileTable.undecoded` looks at those.
     text = data.decode(choose_codec(form.encoding), errors="replace")
     if kind == "csv":
         with WideFields():

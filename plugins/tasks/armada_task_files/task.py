@@ -16,11 +16,11 @@ from armada_task_files.held_out import hold_out
 from armada_task_files.labels import Labels
 from armada_task_files.options import FilesOptions
 from armada_task_files.survey import Survey, scratch
-from armada_task_files.table import Table
+from armada_task_files.table import FileTable
 
 
 @dataclass(frozen=True)
-class _Part:
+class _SplitPart:
     """Where the rows of a split stand.
 
     Attributes:
@@ -44,7 +44,7 @@ class Files(MeasuredTask):
     def __init__(self, options: FilesOptions, environment: Environment) -> None:
         super().__init__(options, environment)
         self.kind = options.kind()
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, _SplitPart] = {}
         self._labels: tuple[str, ...] = ()
 
     def split(self, name: str) -> Split:
@@ -76,7 +76,7 @@ class Files(MeasuredTask):
             return
         options = self.options
         with scratch() as connection:
-            training = Survey(Table(options.file, options.columns, options.format), options, connection, "training")
+            training = Survey(FileTable(options.file, options.columns, options.format), options, connection, "training")
             labels = Labels(training, options)
             notes = [*labels.notes, *_missing_note(training)]
             if options.validation is None:
@@ -84,23 +84,23 @@ class Files(MeasuredTask):
                 held = hold_out(training, classes, options.validation_share)
                 kept_back = sum(held)
                 self._parts = {
-                    "train": _Part(training, labels.numbers, held, 0, training.count - kept_back),
-                    "validation": _Part(training, labels.numbers, held, 1, kept_back),
+                    "train": _SplitPart(training, labels.numbers, held, 0, training.count - kept_back),
+                    "validation": _SplitPart(training, labels.numbers, held, 1, kept_back),
                 }
             else:
-                table = Table(options.validation, options.columns, options.format)
+                table = FileTable(options.validation, options.columns, options.format)
                 validation = Survey(table, options, connection, "validation")
                 notes += _missing_note(validation)
                 self._parts = {
-                    "train": _Part(training, labels.numbers, None, 0, training.count),
-                    "validation": _Part(validation, labels.numbered(validation), None, 0, validation.count),
+                    "train": _SplitPart(training, labels.numbers, None, 0, training.count),
+                    "validation": _SplitPart(validation, labels.numbered(validation), None, 0, validation.count),
                 }
                 notes += _overlap_note(training, validation)
         self._labels = labels.names
         self.notes += notes
 
 
-def _fetch(part: _Part, limit: int | None, name: str, *, regression: bool) -> Split:
+def _fetch(part: _SplitPart, limit: int | None, name: str, *, regression: bool) -> Split:
     """The rows of a split that a limit leaves."""
     part.survey.refuse_changed()
     chosen = limited_rows(part.count, limit, name)

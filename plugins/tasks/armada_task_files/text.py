@@ -121,7 +121,7 @@ def _stream_codec(path: str, encoding: str) -> str:
 
 
 def open_text(path: str, form: Format, newline: str) -> io.TextIOWrapper:
-    """The file's text; a byte that is not of the encoding becomes a surrogate, which `Table.undecoded` finds."""
+    """The file's text; a byte that is not of the encoding becomes a surrogate, which `FileTable.undecoded` finds."""
     codec = _stream_codec(path, form.encoding)
     return io.TextIOWrapper(open_table(path), encoding=codec, errors="surrogateescape", newline=newline)
 

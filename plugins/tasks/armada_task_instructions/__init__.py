@@ -26,7 +26,7 @@ def armada_tasks() -> list[Component]:
     return [
         _card("dolly", "Instructions written by people; trains and evaluates (ROUGE-L)", Dolly),
         _card("self-inst", "Instructions for users' everyday tasks. After dolly (ROUGE-L)", SelfInst),
-        _card("vicuna", "Eighty hard questions, answered at length. After dolly (ROUGE-L)", Vicuna),
+        _card("vicuna", "Eighty questions with long answers. After dolly (ROUGE-L)", Vicuna),
         _card("sni", "Super-NaturalInstructions, answers of over ten tokens. After dolly (ROUGE-L)", SuperNatural),
         _card("uni", "Unnatural Instructions, 2000 answers of over ten tokens. After dolly (ROUGE-L)", UNI),
     ]

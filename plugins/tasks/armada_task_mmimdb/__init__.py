@@ -11,7 +11,7 @@ def armada_tasks() -> list[Component]:
     return [
         Component(
             "mm-imdb",
-            "Which of 23 genres has a film? The plot to the student, the poster to the teacher (micro F1)",
+            "Genres of films, 23: the student reads the plot, the teacher sees the poster (micro F1)",
             "armada_task_mmimdb.task:MMIMDb",
             MMIMDbOptions,
             provides={"multilabel"},

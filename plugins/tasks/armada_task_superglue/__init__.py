@@ -26,7 +26,7 @@ def _card(name: str, summary: str, target: str, options: type[HubOptions], kind:
 def armada_tasks() -> list[Component]:
     return [
         _card("cb", "Does a speaker commit to a clause? Three classes (accuracy)", "Pair", CB),
-        _card("copa", "Which of two is the cause, or the effect? (accuracy)", "Copa", COPA, "multiple-choice"),
-        _card("boolq", "Yes or no, by a passage (accuracy)", "Pair", BoolQ),
-        _card("wic", "Has a word the same sense in two sentences? (accuracy)", "Wic", WiC),
+        _card("copa", "Which of two sentences is the cause, or the effect? (accuracy)", "Copa", COPA, "multiple-choice"),
+        _card("boolq", "Is the answer to a question about a passage yes or no? (accuracy)", "Pair", BoolQ),
+        _card("wic", "Has a word the same meaning in two sentences? (accuracy)", "Wic", WiC),
     ]

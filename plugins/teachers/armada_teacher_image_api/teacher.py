@@ -23,7 +23,7 @@ from armada_teacher_image_api.endpoint import Endpoint, Fault
 from armada_teacher_image_api.ledger import BudgetSpent, Ledger, key_of
 from armada_teacher_image_api.options import NO_VARIABLE, SMOKE, ImageApiOptions
 from armada_teacher_image_api.painter import Painter
-from armada_teacher_image_api.threads import Batch, FirstAlone, Pause, join_all
+from armada_teacher_image_api.threads import FirstAlone, Pause, PromptQueue, join_all
 
 NAME = "teacher image-api"
 HOPELESS = 4
@@ -119,7 +119,7 @@ class ImageApi(Teacher):
         if not prompts:
             return {}
         endpoint = self._connect()
-        batch = Batch(prompts)
+        batch = PromptQueue(prompts)
 
         def work() -> None:
             while (item := batch.next()) is not None:

@@ -11,7 +11,7 @@ from armada_cli import UserError
 from armada_teacher_image_api.endpoint import Fault
 
 
-class Batch:
+class PromptQueue:
     """Prompts that threads get the pictures of, and what became of them.
 
     Attributes:
