@@ -50,7 +50,9 @@ def describe_component(registered: Registered) -> dict[str, Any]:
 
     card = registered.component
     options = _describe_options(card.options)
-    reads_vectors = registered.kind == "method" and bool(getattr(card.options, "needs_teacher", False))
+    reads_vectors = registered.kind == "method" and all(
+        getattr(card.options, name, usual) for name, usual in (("needs_teacher", False), ("reads_features", True))
+    )
     features = _describe_options(MethodFeatures) if reads_vectors else []
     return {
         "kind": registered.kind,
