@@ -390,4 +390,4 @@ def test_a_dependency_on_a_method_that_there_is_not_is_one_line(write: Callable[
     path = write("orphan")
     complaint = refused(path).complaint
     assert f"{path.name}:3:" in complaint
-    assert "method 'orphan' needs 'teacher': unknown method 'nobodys'" in complaint
+    assert "method 'orphan' needs 'expert': unknown method 'nobodys'" in complaint
