@@ -17,6 +17,8 @@ from armada_student_encoders.student import Encoder
 from running import armada, by_method, results, train
 from safetensors.torch import load_file
 from test_hard_methods import kill, students
+from test_run_generation import llama  # noqa: F401  (fixture)
+from test_student_encoders import saved
 from torch import Tensor
 
 from armada_cli import Batch, Environment, Problem, Setup, Split, UserError, choose
@@ -626,3 +628,39 @@ def test_killed_inside_it_goes_on_to_the_same_bytes(recipe: Callable[..., Path],
         assert train(path, runs).status == 0
         assert results(runs) == results(tmp_path / "whole")
         assert students(runs) == students(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "deberta-v2"])
+def test_layers_of_other_families_are_found_and_frozen(tiny_student: Path, tmp_path: Path, family: str) -> None:
+    setup = set_up(saved(family, tiny_student, tmp_path), TWO)
+    with torch.no_grad():
+        before = logits(setup)
+        method = make("x-adapter", setup)
+        assert torch.equal(logits(setup, method), before)
+        method.adapters[0].up.weight.normal_()
+        assert not torch.equal(logits(setup, method), before)
+    trained = {name for name, weight in setup.student.module.named_parameters() if weight.requires_grad}
+    assert trained
+    assert not any("layer." in name or "embeddings" in name for name in trained)
+
+
+def test_a_student_that_runs_one_layer_several_times_is_refused_in_one_line(tiny_student: Path, tmp_path: Path) -> None:
+    from transformers import AlbertConfig, AlbertModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_student)
+    sizes = {"hidden_size": 32, "embedding_size": 16, "num_attention_heads": 2, "intermediate_size": 64}
+    AlbertModel(AlbertConfig(vocab_size=len(tokenizer), num_hidden_layers=2, pad_token_id=0, **sizes)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="they cannot be told apart in this one"):
+        make("x-adapter", set_up(tmp_path, TWO))
+
+
+def test_a_decoder_is_guided_too(recipe: Callable[..., Path], llama: Path, tmp_path: Path) -> None:  # noqa: F811
+    methods = "[x-adapter, visual-guidance, {name: visual-guidance, variant: official}]"
+    train_with = "{epochs: 1, batch_size: 8, lr: 1e-3, max_length: 64}"
+    path = recipe(
+        student=f"{{name: decoder, model: {llama}}}", methods=methods, train=train_with, limit="{train: 16, validation: 8}"
+    )
+    done = train(path, tmp_path / "runs")
+    assert done.status == 0, done.err
+    assert len(results(tmp_path / "runs")) == 3
