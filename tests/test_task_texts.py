@@ -160,10 +160,10 @@ def test_as_many_rows_are_taken_as_a_limit_leaves(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("", "needs a file, or a task in `of`, and not both"),
-        ("file: lines.txt, of: cola", "needs a file, or a task in `of`, and not both"),
+        ("", "needs one of file, of and dataset"),
+        ("file: lines.txt, of: cola", "needs one of file, of and dataset"),
         ("of: {name: texts, file: lines.txt}", "has texts without labels itself"),
-        ("of: cola, column: text", "only a file has it"),
+        ("of: cola, column: text", "column: a task has none"),
         ("file: lines.txt, rows_of: 3", "is about the task in `of`"),
     ],
 )
@@ -185,3 +185,18 @@ def test_a_student_learns_the_texts_of_another_task(
     assert done.status == 0, done.err
     (found,) = by_method(tmp_path / "runs").values()
     assert found["rows"] == {"train": 96, "validation": 48}
+
+
+def test_a_datasets_column_is_texts(tmp_path: Path) -> None:
+    mirror(tmp_path, "somebody/corpus", "plain", {"train": [{"words": line} for line in [*LINES, "", LINES[0]]]})
+    options = TextsOptions(dataset="somebody/corpus", config="plain", column="words", validation_share=0.3)
+    place = Environment(data=tmp_path)
+    task = Texts(options, place)
+    assert sorted(text for name in ("train", "validation") for (text,) in task.split(name).texts) == sorted(LINES)
+    assert list(options.downloads(place)) == []
+    assert list(TextsOptions(dataset="somebody/other").downloads(place)) == ["dataset somebody/other: train"]
+    before = options.identity(place)
+    mirror(tmp_path, "somebody/corpus", "plain", {"train": [{"words": "another"}]})
+    assert options.identity(place) != before
+    with pytest.raises(UserError, match="column"):
+        Texts(TextsOptions(dataset="somebody/corpus", config="plain"), place).split("train")

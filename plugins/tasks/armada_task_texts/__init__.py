@@ -11,7 +11,7 @@ def armada_tasks() -> list[Component]:
     return [
         Component(
             "texts",
-            "Texts of your own file or of another task without labels, to be learned by telling masked words (perplexity)",
+            "Texts of a file, a dataset or another task without labels, to be learned by telling masked words (perplexity)",
             "armada_task_texts.task:Texts",
             TextsOptions,
             provides={"masked"},

@@ -11,6 +11,7 @@ from typing import Any
 
 from armada_cli import Choice, Split, Task, UserError
 from armada_cli.corpora.json_files import file_place, file_rows
+from armada_cli.corpora.rows import rows, where
 from armada_cli.corpora.tasks import DividedTask, require_split
 from armada_cli.evaluation import metrics
 from armada_cli.reading import encoding_fault, read_bytes
@@ -42,7 +43,7 @@ class Texts(DividedTask):
         split = super().split(name)
         if not len(split):
             raise UserError(
-                f"texts: of the different texts in {self.options.file} none is left for {name}",
+                f"texts: of the different texts in {self.options.file or self.options.dataset} none is left for {name}",
                 "Add texts, or change validation_share",
             )
         return split
@@ -76,7 +77,10 @@ class Texts(DividedTask):
         return Split([(text,) for text in shown], [0] * len(shown), list(shown.values()))
 
     def _texts(self) -> Iterator[str]:
-        """The file's texts without spaces around them; empty ones are passed over."""
+        """The texts of the file or of the dataset without spaces around them; empty ones are passed over."""
+        if self.options.dataset is not None:
+            yield from self._texts_of_dataset(self.options.dataset)
+            return
         path = Path(self.options.file or "")
         if path.suffix.lower() in (".jsonl", ".json"):
             column = self.options.column or "text"
@@ -89,6 +93,15 @@ class Texts(DividedTask):
         content = self._decode(path)
         texts = self._column(path, content) if self.options.has_columns else iter(content.split("\n"))
         yield from (text.strip() for text in texts if text.strip())
+
+    def _texts_of_dataset(self, dataset: str) -> Iterator[str]:
+        options, column = self.options, self.options.column or "text"
+        place = (self.environment, dataset, options.config, options.part)
+        for number, row in enumerate(rows(*place, columns=(column,), revision=options.revision)):
+            if not isinstance(row[column], str):
+                raise UserError(f"{where(*place, number)}: column {column!r} holds no text", "Name another column")
+            if text := row[column].strip():
+                yield text
 
     def _decode(self, path: Path) -> str:
         try:
