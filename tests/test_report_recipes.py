@@ -50,6 +50,8 @@ def report_of(recipe: str, tmp_path: Path) -> list[dict[str, Any]]:
         ("bert6l_glue_large", {3, 7}, {SD}),
         ("bert6l_glue_midjourney", {2, 5, 7}, {MJ}),
         ("bert_glue_midjourney", {2, 5}, {MJ}),
+        ("table7_baselines", {2, 3, 5, 7}, {SD}),
+        ("table8_multimodal", {3, 8}, {SD}),
         ("bert_mmimdb", {9}, {"posters (ResNet-50)"}),
         ("llama7b_reasoning", {4}, {SD}),
         ("llama3b_instruct", {11}, MODALITIES),
