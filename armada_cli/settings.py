@@ -27,7 +27,11 @@ class Train:
         "Of training, not of scores: float32, bf16 (autocast), or auto: bf16 where the processor multiplies it faster",
         choices=("auto", "float32", "bf16"),
     )
-    select: str = option("last", "Which epoch's scores count: last, or best on validation", choices=("last", "best"))
+    select: str = option(
+        "last",
+        "Which epoch's scores count: last, or best on the rows of `select_on`, without it on validation",
+        choices=("last", "best"),
+    )
     evaluate: str = option(
         "epoch", "Score the validation split after every epoch, or once at the end", choices=("epoch", "end")
     )
@@ -47,6 +51,15 @@ class Features:
     width: int = option(128, "Width of h_t", minimum=1)
     standardise: bool = option(True, "Zero mean and unit variance on the training texts")
     seed: int = option(0, "Seed of the projection")
+
+
+@dataclass(frozen=True)
+class SelectOn:
+    """What the points of a method's grid are compared on (the recipe's ``select_on:``)."""
+
+    rows: float = option(
+        help="Share of the training rows that nothing is trained on; each trial is scored on them too", above=0, below=1
+    )
 
 
 @dataclass(frozen=True)

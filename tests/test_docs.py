@@ -245,7 +245,7 @@ def test_the_table_of_offline_packages_is_what_the_cards_require() -> None:
 
 def test_every_recipe_of_the_recipes_page_can_be_read(tmp_path: Path) -> None:
     recipes = [block for block in blocks(page("recipes.md"), "yaml") if "ofline" not in block]
-    assert len(recipes) == 3
+    assert len(recipes) == 4
     for recipe in recipes:
         (tmp_path / "recipe.yaml").write_text(recipe, encoding="utf-8")
         assert load_recipe(str(tmp_path / "recipe.yaml"), catalog.current(), Environment()).methods

@@ -15,7 +15,7 @@ LAYERS = [
     {
         *("contracts", "registry", "models", "errors", "credentials", "files", "reading", "settings", "content"),
         *("direction", "digests", "devices", "encoding", "escaping", "console", "launch", "targets", "run_names"),
-        *("run_record", "__init__"),
+        *("run_record", "held_out", "__init__"),
     },
     {"losses"},
     {"training", "features", "evaluation", "corpora"},
@@ -39,6 +39,7 @@ PUBLIC = {
     "armada_cli.corpora.tasks",
     "armada_cli.devices",
     "armada_cli.files",
+    "armada_cli.held_out",
     "armada_cli.models.hub",
     "armada_cli.models.packaged",
     "armada_cli.models.pictures",

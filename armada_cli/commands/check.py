@@ -61,6 +61,9 @@ def _lines(outlook: dict[str, Any]) -> list[str]:
         if outlook[key]:
             lines.append(f"{key:<14} {', '.join(outlook[key])}")
     lines.append(f"seeds          {', '.join(map(str, outlook['seeds']))}")
+    if outlook["select_on"]:
+        share = f"{100 * outlook['select_on']['rows']:g} % of the training rows"
+        lines.append(f"select on      {share}, which nothing is trained on; there each grid of a method is chosen from")
     if outlook["dependencies"]:
         lines.append(f"also trained   {', '.join(outlook['dependencies'])}")
     for name, count in outlook["parameters"].items():

@@ -38,6 +38,21 @@ def asks(options: Any, name: str, default: bool = False) -> bool:
 
 
 @dataclass(frozen=True)
+class GridPoint:
+    """Where a choice stands among those that one entry of a recipe stands for.
+
+    Attributes:
+        entry: number of the entry in its list, from 0.
+        title: how a report names the entry.
+        values: what was given several values, options and training settings -> this point's, as it was written.
+    """
+
+    entry: int
+    title: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Choice:
     """One component as a recipe chose it, one point of a grid.
 
@@ -50,6 +65,7 @@ class Choice:
         limit: for a task, ``limit:`` given beside it; None when silent.
         features: for a method that needs a teacher, ``features:`` beside it: how it is shown the teacher's vectors
             (`armada_cli.settings.MethodFeatures`), what differs from the usual.
+        grid: which grid of the recipe it is a point of.
     """
 
     registered: Registered
@@ -59,6 +75,7 @@ class Choice:
     place: str = field(default="", compare=False, repr=False)
     limit: Mapping[str, int] | None = None
     features: Mapping[str, Any] = field(default_factory=dict)
+    grid: GridPoint | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -25,6 +25,7 @@ class Planned:
         student, task: what is trained on what; teacher: whose vectors it reads, or None.
         seed: the trial's seed; kind: the task's kind, one of `TASK_KINDS`.
         limit: rows of a split at most, by the split's name, as the recipe says.
+        held_out: the share of the training rows that nothing may be trained on (the recipe's ``select_on``), or None.
     """
 
     student: Choice
@@ -33,6 +34,7 @@ class Planned:
     seed: int
     kind: str
     limit: Mapping[str, int] = field(default_factory=dict)
+    held_out: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Batch:
         share: part of the optimizer step that this (micro-)batch is; 1 without accumulation.
         mask: the student's attention mask [n, tokens], where it has one.
         inputs: what the student is given, by its input names (``input_ids`` [n, tokens], ...).
-        split: ``train`` or ``validation``.
+        split: ``train``, ``validation``, or ``selection`` for training rows that are held out to choose on.
     """
 
     rows: Tensor
@@ -301,8 +303,8 @@ class Method(ABC):
         """Before the student reads a (micro-)batch. For modules that act inside the student, through hooks on
         ``setup.student.module``, and need to know which rows it is about to read.
 
-        In an evaluation it is called for methods with `inference_modules` alone, with the numbers of the rows in the validation
-        split; with features where the options say ``features_at_inference``."""
+        In an evaluation it is called for methods with `inference_modules` alone, with the numbers of the rows in the split that
+        is evaluated (`Batch.split`); with features where the options say ``features_at_inference``."""
 
     def own_outputs(self) -> dict[str, Tensor]:
         """What the method's own models answer on the training split, by role, each [rows, c]. Scored for the report as the fit

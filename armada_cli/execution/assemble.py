@@ -17,6 +17,7 @@ from armada_cli.devices import pick_trial_device
 from armada_cli.errors import TrialFailed, UserError
 from armada_cli.execution.judgement import require_rows
 from armada_cli.features.prepare import load_prepared
+from armada_cli.held_out import SELECTION, split_of, take_part
 from armada_cli.launch import Launch, read_launch, settle_environment
 from armada_cli.registry.choosing import as_choice
 from armada_cli.registry.restore import restore
@@ -36,6 +37,7 @@ class Parts:
     def __init__(self, spec: Mapping[str, Any], environment: Environment) -> None:
         self.spec, self.environment = spec, environment
         self.train = Train(**spec["train"])
+        self._splits: dict[str, Split] = {}
 
     @functools.cached_property
     def task(self) -> Task:
@@ -59,10 +61,13 @@ class Parts:
         return make(registered, options, self.environment)
 
     def read_split(self, name: str) -> Split:
-        """The rows of a split that the spec's limit leaves."""
-        split = self.task.sample(name, self.spec["limit"].get(name))
-        require_rows(self.spec["build"]["task"]["name"], name, len(split))
-        return split
+        """The rows of a split that the spec's limit leaves; of the training split those that are trained on, or those that are
+        held out (`SELECTION`)."""
+        source = split_of(name)
+        if source not in self._splits:
+            self._splits[source] = self.task.sample(source, self.spec["limit"].get(source))
+            require_rows(self.spec["build"]["task"]["name"], source, len(self._splits[source]))
+        return take_part(self._splits[source], name, self.spec.get("held_out"))
 
     def read_features(self, rows: int) -> Tensor | None:
         """h_t [rows, 128] of the training split after the control that the recipe asks for; an ensemble's members stand side by
@@ -71,13 +76,13 @@ class Parts:
             return None
         return self._shown(self._join(self.spec["features"], rows, "training"), "teacher")
 
-    def read_seen(self, rows: int) -> Tensor | None:
-        """h_t [rows, 128] of the validation split, as `read_features`, for a student that reads them when it answers. Under the
-        control shuffled a row has another validation row's; noise has the moments of the training rows'."""
-        if self.spec.get("seen") is None:
+    def read_seen(self, rows: int, name: str = "validation") -> Tensor | None:
+        """h_t [rows, 128] of the validation split or the held-out rows, as `read_features`, for a student that reads them when
+        it answers. Under the control shuffled a row has another such row's; noise has the moments of the training rows'."""
+        keys = self.spec.get("selected" if name == SELECTION else "seen")
+        if keys is None:
             return None
-        own = self._join(self.spec["seen"], rows, "validation")
-        return self._shown(own, "teacher of validation", self._join(self.spec["features"]))
+        return self._shown(self._join(keys, rows, name), f"teacher of {name}", self._join(self.spec["features"]))
 
     def _join(self, keys: Sequence[str], rows: int | None = None, split: str = "") -> np.ndarray:
         folder = Runs(self.environment.runs).features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -174,6 +175,8 @@ class Conduct:
                     spec["parts"] = [made[job.key].width for job in trial.features.each]
             if trial.seen is not None:
                 spec["seen"] = [made[job.key].key for job in trial.seen.each]
+            if trial.selected is not None:
+                spec["selected"] = [made[job.key].key for job in trial.selected.each]
             specs.append(spec)
         return specs
 
@@ -181,7 +184,7 @@ class Conduct:
         """h_t of one job, made or found; of the rows and the teacher that were planned.
 
         Args:
-            fitted: for validation rows, the training rows' features.
+            fitted: for rows that are not trained on, the training rows' features.
         """
         from armada_cli.features.prepare import prepared_key, represent
 
@@ -268,8 +271,8 @@ class Conduct:
             return False
         if not isinstance(former, dict) or not former.get("finished"):
             return False
-        names = ("recipe", "title", "summary", "trials", "dependencies")
-        return {name: former.get(name) for name in names} == {name: self._description()[name] for name in names}
+        names = ("recipe", "title", "summary", "select_on", "trials", "dependencies")
+        return {name: former.get(name) for name in names} == {name: self._description().get(name) for name in names}
 
     def _description(self) -> dict[str, Any]:
         recipe = self.plan.recipe
@@ -277,6 +280,7 @@ class Conduct:
             "recipe": recipe.name,
             "title": recipe.title,
             "summary": recipe.summary,
+            **({} if recipe.select_on is None else {"select_on": dataclasses.asdict(recipe.select_on)}),
             "trials": describe(self.plan.trials, self.status, self.metrics),
             "dependencies": describe(self.plan.dependencies, self.status, self.metrics),
         }

@@ -21,6 +21,7 @@ from armada_cli.contracts import Environment
 from armada_cli.execution.extent import input_length, published_rows, training_rows
 from armada_cli.execution.forecast import count_unseen
 from armada_cli.execution.judgement import Verdict, judge
+from armada_cli.held_out import SELECTION
 from armada_cli.plan.trials import Plan, Trial
 from armada_cli.runs import EVALUATED
 
@@ -91,7 +92,8 @@ def _teacher_calls(plan: Plan, environment: Environment, verdict: Verdict) -> di
     for job in plan.feature_jobs.values():
         texts = count_unseen(job, environment, verdict.hashes)
         if texts is None:
-            texts = published_rows(job.task, job.limit, job.rows)
+            # those that are held out are among the training rows that were counted
+            texts = 0 if job.rows == SELECTION else published_rows(job.task, job.limit, job.rows)
         entry = teachers.setdefault(job.teacher.title, {"texts": 0})
         entry["texts"] = None if texts is None or entry["texts"] is None else entry["texts"] + texts
     return teachers

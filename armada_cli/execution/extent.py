@@ -6,13 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from armada_cli.execution.judgement import Verdict
+from armada_cli.held_out import held_out_rows
 from armada_cli.plan.trials import Trial
 from armada_cli.recipe.model import Choice
 
 
 def training_rows(trial: Trial, verdict: Verdict) -> int | None:
     """Rows of a trial's training split: those that were read, or else what its task says of itself."""
-    return verdict.rows.get(trial.id, published_rows(trial.task, trial.limit))
+    if trial.id in verdict.rows:
+        return verdict.rows[trial.id]
+    rows = published_rows(trial.task, trial.limit)
+    return rows if rows is None or trial.held_out is None else rows - len(held_out_rows(rows, trial.held_out))
 
 
 def published_rows(task: Choice, limit: Mapping[str, int], split: str = "train") -> int | None:

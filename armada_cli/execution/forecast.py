@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -38,6 +39,7 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
         "tasks": _titles(recipe.tasks),
         "methods": _titles(recipe.methods),
         "seeds": list(recipe.seeds),
+        "select_on": None if recipe.select_on is None else dataclasses.asdict(recipe.select_on),
         "dependencies": _counted(f"{trial.student.title} on {trial.task.title}" for trial in plan.dependencies),
         "parameters": _parameters(plan),
         "texts": [_texts(job, environment, verdict.hashes) for job in plan.feature_jobs.values()],

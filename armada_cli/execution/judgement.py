@@ -21,6 +21,7 @@ from armada_cli.errors import UserError, name_error
 from armada_cli.execution.unchanged import require_unchanged_choice
 from armada_cli.features.identity import input_hashes
 from armada_cli.files import cache_folder, read_json, write_bytes_atomic, write_json
+from armada_cli.held_out import split_of, take_part
 from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Choice
 from armada_cli.registry.restore import write_options
@@ -59,11 +60,13 @@ class Verdict:
 @dataclass
 class _Part:
     """What trials read of one task: its splits with their limits, and the feature jobs that show the rows of one of them to a
-    teacher; `trials` are the ids of those that read it."""
+    teacher (`shown`); `trials` are the ids of those that read it, `held_out` the share of the training rows
+    that they hold out."""
 
     task: Choice
     splits: dict[str, int | None]
     shown: str = "train"
+    held_out: float | None = None
     trials: list[str] = field(default_factory=list)
     jobs: dict[str, FeatureJob] = field(default_factory=dict)
 
@@ -103,8 +106,8 @@ def _parts(trials: Iterable[Trial]) -> list[_Part]:
     parts: dict[tuple[int, str], _Part] = {}
 
     def part(trial: Trial, splits: Mapping[str, int | None], shown: str = "train") -> _Part:
-        key = (id(trial.task), fingerprint({"shown": shown, "splits": {name: [limit] for name, limit in splits.items()}}))
-        return parts.setdefault(key, _Part(trial.task, dict(splits), shown))
+        own = {"shown": shown, "splits": {name: [limit] for name, limit in splits.items()}, "held_out": [trial.held_out]}
+        return parts.setdefault((id(trial.task), fingerprint(own)), _Part(trial.task, dict(splits), shown, trial.held_out))
 
     for trial in trials:
         names = [trial.split] if EVALUATED in trial.depends else ["train", *(["validation"] if trial.evaluate else [])]
@@ -112,9 +115,10 @@ def _parts(trials: Iterable[Trial]) -> list[_Part]:
         found.trials.append(trial.id)
         if trial.features is not None:
             found.jobs |= {job.key: job for job in trial.features.each}
-        if trial.seen is not None:
-            rows = trial.seen.rows
-            part(trial, {rows: trial.limit.get(rows)}, rows).jobs |= {job.key: job for job in trial.seen.each}
+        for shown in (trial.seen, trial.selected):
+            if shown is not None:
+                name = split_of(shown.rows)
+                part(trial, {name: trial.limit.get(name)}, shown.rows).jobs |= {job.key: job for job in shown.each}
     return list(parts.values())
 
 
@@ -140,10 +144,10 @@ def _judge(part: _Part, plan: Plan, environment: Environment, verdict: Verdict) 
         hashes: list[bytes] = []
         if part.jobs:
             try:
-                hashes = input_hashes(reader.splits[part.shown].teacher_inputs)
+                hashes = input_hashes(reader.inputs())
             except UserError as error:
                 return [str(error)]
-        known = reader.notes, hashes, len(reader.splits.get("train", ()))
+        known = reader.notes, hashes, reader.trained
         # A verdict over edited rows would be remembered as one over those that were planned.
         require_unchanged_choice("task", part.task, plan.identity(part.task, environment), environment)
         _keep(place, *known, with_hashes=bool(part.jobs))
@@ -166,6 +170,7 @@ def _key(part: _Part, plan: Plan, environment: Environment) -> JSON:
         "options": write_options(part.task.options),
         "data": str(environment.data),
         "splits": dict(part.splits),
+        **({} if part.held_out is None else {"held_out": part.held_out}),
     }
 
 
@@ -206,6 +211,7 @@ class _Reader:
         self.part, self.environment = part, environment
         self.splits: dict[str, Split] = {}
         self.notes: list[str] = []
+        self.trained = 0
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the rows; nothing where they are well, and then `splits` and `notes` are filled in."""
@@ -223,6 +229,8 @@ class _Reader:
             try:
                 self.splits[name] = split = task.sample(name, limit)
                 require_rows(self.part.task, name, len(split))
+                if name == "train":
+                    self.trained = len(take_part(split, name, self.part.held_out))
                 classes = 0 if task.kind in ("generation", "multiple-choice") else len(task.labels())
             except UserError as error:
                 yield str(error)
@@ -237,11 +245,12 @@ class _Reader:
 
     def inputs(self) -> Sequence[TeacherInput]:
         """What the teacher is shown of the rows."""
-        if self.part.shown not in self.splits:
+        name = split_of(self.part.shown)
+        if name not in self.splits:
             problem = next(self.problems(), None)
             if problem:
                 raise UserError(problem)
-        return self.splits[self.part.shown].teacher_inputs
+        return take_part(self.splits[name], self.part.shown, self.part.held_out).teacher_inputs
 
 
 def _faults(kind: str, split: Split, classes: int, name: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 import subprocess
@@ -114,6 +115,7 @@ def describe(
                 "control": trial.method.features.get("control", "none" if trial.teacher else None),
                 "options": trial.build["method"]["options"],
                 "train": dict(trial.train),
+                "grid": None if trial.method.grid is None else dataclasses.asdict(trial.method.grid),
                 "seed": trial.seed,
                 "plugins": dict(trial.plugins),
                 "rows": dict(trial.limit),

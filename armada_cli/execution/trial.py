@@ -32,6 +32,7 @@ from armada_cli.files import (
     write_bytes_atomic,
     write_json,
 )
+from armada_cli.held_out import SELECTION
 from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, RESULT, SPEC, STUDENT, Runs
 from armada_cli.targets import NONE, Scale, scale_of, write_rest
 from armada_cli.training import scales
@@ -109,6 +110,10 @@ class _Trial:
         if validation is not None:
             scoring.validation = encode(learner.student, problem, validation)
             scoring.features = parts.read_seen(len(validation))
+        selection = parts.read_split(SELECTION) if validation is not None and "held_out" in self.spec else None
+        if selection is not None:
+            scoring.selection = encode(learner.student, problem, selection)
+            scoring.selection_features = parts.read_seen(len(selection), SELECTION)
         features = parts.read_features(len(training))
         method = self._make_method(learner, problem, features, training, scale)
         parameters = count_parameters(learner.module, method)
@@ -128,7 +133,11 @@ class _Trial:
             "parameters": parameters | {"teachers": self._teacher_parameters(method)},
             "steps": loop.steps,
             "passes": {kind: rows * self.accelerator.num_processes for kind, rows in sorted(self.cost.passes.items())},
-            "rows": {"train": len(training), "validation": 0 if validation is None else len(validation)},
+            "rows": {
+                "train": len(training),
+                "validation": 0 if validation is None else len(validation),
+                **({} if selection is None else {SELECTION: len(selection)}),
+            },
             "scored_in": held_in(learner.module),
         }
         self._require_unchanged()
@@ -151,6 +160,7 @@ class _Trial:
             "id": self.spec["id"],
             "metric": task.metric,
             "scores": outcome.scores,
+            **({} if outcome.selection is None else {"selection": outcome.selection}),
             "epochs": outcome.epochs,
             "selected": outcome.selected,
             "auxiliary": outcome.auxiliary,

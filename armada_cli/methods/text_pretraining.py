@@ -55,7 +55,7 @@ class PretrainedOptions:
         )
         texts = self.texts
         if texts is None:
-            own = choose("task", "texts", of=trial.task, rows_of=trial.limit.get("train"))
+            own = choose("task", "texts", of=trial.task, rows_of=trial.limit.get("train"), held_out=trial.held_out)
             texts = dataclasses.replace(own, title=f"texts of {trial.task.title}")
         if texts.limit is None:  # the recipe's is about rows of its tasks, and taken already
             texts = dataclasses.replace(texts, limit={})

@@ -12,6 +12,7 @@ from typing import Any
 
 from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Decoding, Environment, Planned, fingerprint
 from armada_cli.errors import UserError
+from armada_cli.held_out import SELECTION, split_of
 from armada_cli.plan.hardware import multiplies_bf16
 from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Recipe
@@ -111,13 +112,16 @@ def _trial(
         trained = _trial(plan, student, _trained_on(plan, task), method, teacher, seed, environment, training=True, above=above)
         return _evaluation(plan, task, trained, environment)
     method = plan.settle(method, task)
-    job = job_of_validation = None
+    held_out = None if training else recipe.held_out  # a training that is not scored by itself is of texts, or of answers
+    job = job_of_validation = job_of_selection = None
     if teacher is not None and method.reads_features:
-        job = _job(plan, teacher, task, limit, environment)
+        job = _job(plan, teacher, task, limit, held_out, environment)
         if method.features_at_inference and not training:
-            job_of_validation = _job(plan, teacher, task, limit, environment, job)
+            job_of_validation = _job(plan, teacher, task, limit, held_out, environment, "validation", job)
+            if held_out is not None:
+                job_of_selection = _job(plan, teacher, task, limit, held_out, environment, SELECTION, job)
 
-    depends = _plan_dependencies(plan, student, task, method, teacher, seed, limit, environment, above)
+    depends = _plan_dependencies(plan, student, task, method, teacher, seed, limit, held_out, environment, above)
     seen = dict(train)
     for name in EVALUATION_SETTINGS if generates else ("evaluation_batch",):
         seen.pop(name)
@@ -141,6 +145,7 @@ def _trial(
         "seed": seed,
         **({"shown": dict(method.features)} if job is None and method.features else {}),
         "depends": depends,
+        **_held_out(held_out),
     }
     if task.registered.component.kind(task.options) == "regression":
         # Targets were once learned as they are; no other kind of task is touched by it.
@@ -163,7 +168,14 @@ def _trial(
         plugins=_origins(student, task, method, teacher),
         keep=plan.keep.setdefault(trial_id, set()),
         seen=job_of_validation,
+        selected=job_of_selection,
+        held_out=held_out,
     )
+
+
+def _held_out(share: float | None) -> dict[str, float]:
+    """As identities have it: recipes that hold nothing out keep theirs."""
+    return {} if share is None else {"held_out": share}
 
 
 def _plan_dependencies(
@@ -174,6 +186,7 @@ def _plan_dependencies(
     teacher: Choice | None,
     seed: int,
     limit: Mapping[str, int],
+    held_out: float | None,
     environment: Environment,
     above: tuple[tuple[Any, ...], ...],
 ) -> dict[str, str]:
@@ -188,7 +201,7 @@ def _plan_dependencies(
         what = f"method {method.name!r} needs trials that need others, {MAX_CHAIN} deep"
         raise UserError(f"{method.place}: {what}", "Break the chain; it may have no end")
     depends: dict[str, str] = {}
-    for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind, limit)).items():
+    for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind, limit, held_out)).items():
         place = f"{method.place}: method {method.name!r} needs {role!r}"
         try:
             other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
@@ -351,14 +364,16 @@ def _job(
     teacher: Choice,
     task: Choice,
     limit: Mapping[str, int],
+    held_out: float | None,
     environment: Environment,
+    rows: str = "train",
     fitted: FeatureJob | None = None,
 ) -> FeatureJob:
-    """The vectors of a teacher for the training rows of a task; given their job, those for the validation rows."""
+    """The vectors of a teacher for the training rows of a task; given their job, those for other `rows`."""
     if not hasattr(teacher.options, "members"):
-        return _feature_job(plan, teacher, task, limit, environment, fitted)
+        return _feature_job(plan, teacher, task, limit, held_out, environment, rows, fitted)
     members = tuple(
-        _feature_job(plan, member, task, limit, environment, fitted and fitted.members[number])
+        _feature_job(plan, member, task, limit, held_out, environment, rows, fitted and fitted.members[number])
         for number, member in enumerate(teacher.options.members())
     )
     return _ensemble_job(plan, teacher, task, members, fitted)
@@ -369,20 +384,25 @@ def _feature_job(
     teacher: Choice,
     task: Choice,
     limit: Mapping[str, int],
+    held_out: float | None,
     environment: Environment,
+    rows: str,
     fitted: FeatureJob | None,
 ) -> FeatureJob:
     identity = plan.identity(teacher, environment, of_features=True)
-    rows = "train" if fitted is None else "validation"
-    own_limit = {rows: limit[rows]} if rows in limit else {}
-    parts = {
+    split = split_of(rows)
+    own_limit = {split: limit[split]} if split in limit else {}
+    parts: dict[str, Any] = {
         "teacher": identity,
-        "task": plan.identity(task, environment, training=fitted is None),
+        "task": plan.identity(task, environment, training=split == "train"),
         "limit": own_limit,
         "features": dataclasses.asdict(plan.recipe.features),
+        **({} if split != "train" else _held_out(held_out)),
+        **({} if rows != SELECTION else {"rows": rows}),
+        **({} if fitted is None else {"fitted": fitted.key}),
     }
-    key = fingerprint(parts if fitted is None else {**parts, "fitted": fitted.key})
-    job = FeatureJob(key, teacher, task, own_limit, plan.recipe.features, identity, rows=rows, fitted=fitted)
+    key = fingerprint(parts)
+    job = FeatureJob(key, teacher, task, own_limit, plan.recipe.features, identity, rows=rows, fitted=fitted, held_out=held_out)
     return plan.feature_jobs.setdefault(key, job)
 
 
@@ -400,7 +420,8 @@ def _ensemble_job(
     }
     key = fingerprint([identity, [member.key for member in members]])
     first = members[0]
-    return FeatureJob(key, teacher, task, first.limit, plan.recipe.features, identity, members, apart, first.rows, fitted)
+    features, held_out = plan.recipe.features, first.held_out
+    return FeatureJob(key, teacher, task, first.limit, features, identity, members, apart, first.rows, fitted, held_out)
 
 
 def resolve_train(recipe: Recipe, student: Choice, task: Choice, method: Choice, environment: Environment) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from armada_cli.contracts import Choice, Decoding, Environment, Split
 from armada_cli.errors import UserError
 from armada_cli.features.identity import identity_key, teacher_identity
+from armada_cli.held_out import split_of, take_part
 from armada_cli.recipe.model import Recipe
 from armada_cli.recipe.values import literal, misfit
 from armada_cli.settings import Features
@@ -21,8 +22,9 @@ class FeatureJob:
     a reduction of its own; `apart` tells an aligner each from one that reads them all.
 
     Attributes:
-        rows: whose rows: ``train``, or ``validation`` for a student that reads vectors when it answers.
-        fitted: for validation rows, the job whose reduction and statistics they are given.
+        rows: whose rows: ``train``, or for a student that reads vectors when it answers ``validation`` or ``selection``.
+        fitted: for rows that are not trained on, the job whose reduction and statistics they are given.
+        held_out: the share of the training rows that is held out.
     """
 
     key: str
@@ -35,6 +37,7 @@ class FeatureJob:
     apart: bool = False
     rows: str = "train"
     fitted: FeatureJob | None = None
+    held_out: float | None = None
 
     @property
     def each(self) -> tuple[FeatureJob, ...]:
@@ -53,7 +56,8 @@ class FeatureJob:
     def split(self, environment: Environment) -> Split:
         """The rows that this job is about; loads the task."""
         task = self.task.registered.component.load()(self.task.options, environment)
-        return task.sample(self.rows, self.limit.get(self.rows))
+        name = split_of(self.rows)
+        return take_part(task.sample(name, self.limit.get(name)), self.rows, self.held_out)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ class Trial:
     Attributes:
         keep: what others need of it beside its student, as ``epochs``; no part of its id.
         split: whose rows are scored, or prompts answered; decoding: how, where the task is not asked.
-        seen: the vectors of the validation rows, for a student that reads them when it answers.
+        seen: the vectors of the validation rows, for a student that reads them when it answers; selected: those of the rows
+            that are held out.
+        held_out: the share of the training rows that is held out, None for none.
     """
 
     id: str
@@ -84,11 +90,13 @@ class Trial:
     split: str = "validation"
     decoding: Decoding | None = None
     seen: FeatureJob | None = None
+    selected: FeatureJob | None = None
+    held_out: float | None = None
 
     @property
     def jobs(self) -> tuple[FeatureJob, ...]:
         """All vectors that it reads, those of the training rows first."""
-        return tuple(part for job in (self.features, self.seen) if job is not None for part in job.each)
+        return tuple(part for job in (self.features, self.seen, self.selected) if job is not None for part in job.each)
 
     @property
     def title(self) -> str:
@@ -96,8 +104,8 @@ class Trial:
         return f"{what}{self.task.title} · {self.method.title} · seed {self.seed}"
 
     def spec(self) -> dict[str, Any]:
-        """Everything a worker needs, as plain JSON (spec.json). `features` and `seen`, the keys of the prepared features of the
-        training and of the validation rows, are filled in when they are there."""
+        """Everything a worker needs, as plain JSON (spec.json). `features`, `seen` and `selected`, the keys of the prepared
+        features of the training, the validation and the held-out rows, are filled in when they are there."""
         return {
             "id": self.id,
             "identity": self.identity,
@@ -115,6 +123,7 @@ class Trial:
             "keep": sorted(self.keep),
             "split": self.split,
             **({} if self.decoding is None else {"decoding": dataclasses.asdict(self.decoding)}),
+            **({} if self.held_out is None else {"held_out": self.held_out}),
         }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from armada_cli.contracts.choice import GridPoint
 from armada_cli.contracts.component import PLURALS
 from armada_cli.errors import UserError
 from armada_cli.recipe.keys import Setting, describe_unknown_key, is_read_otherwise, nowhere, read_settings
@@ -29,6 +30,9 @@ from armada_cli.settings import MethodFeatures
 MAX_CHOICES = 2_000
 """Upper limit on the points of a grid."""
 
+NO_AXES = tuple(item.name for item in dataclasses.fields(MethodFeatures))
+"""Settings that are compared with each other, and between which nothing is chosen."""
+
 
 def read_components(node: Node | None, kind: str, label: str, context: Context) -> tuple[list[Point], list[Any]]:
     """All points of all grids of one kind, and the entries as plain data with names written out and paths resolved."""
@@ -45,7 +49,7 @@ def read_components(node: Node | None, kind: str, label: str, context: Context) 
     resolved: list[Any] = []
     for number, entry in enumerate(entries):
         own, as_data = _read_entry(entry, kind, f"{label}.{number}" if several else label, context)
-        points += own
+        points += (point.of_entry(number) for point in own)
         resolved.append(as_data)
         if len(points) > MAX_CHOICES:
             message = f"{label} is more than {MAX_CHOICES} points, with all grids"
@@ -227,7 +231,7 @@ def _point(
     if complaints:
         return None
     varying = {axis[0].key for axis in axes if len(axis) > 1}
-    words = [alias or str(name.value)]
+    words, shared = [alias or str(name.value)], [alias or str(name.value)]
     for position, setting in enumerate(combination):
         usual = position < own or _usual_train(setting, component, context)
         if position < options_count:
@@ -238,6 +242,8 @@ def _point(
         written = registered.kind == "method" and position < own
         if setting.key in varying or (not brief and (written or not usual)):
             words.append(f"{setting.key}={setting.shown}")
+            if setting.key not in varying or setting.key in NO_AXES:
+                shared.append(words[-1])
     choice = Choice(
         registered,
         options,
@@ -245,6 +251,11 @@ def _point(
         {setting.key: setting.value for setting in train},
         str(name.place),
         limit,
+        grid=GridPoint(
+            0,
+            " ".join(shared),
+            {item.key: item.shown for item in combination if item.key in varying and item.key not in NO_AXES},
+        ),
     )
     if registered.kind == "method" and choice.controls:
         defaults = dataclasses.asdict(MethodFeatures())

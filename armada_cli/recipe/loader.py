@@ -12,8 +12,8 @@ from armada_cli.errors import one_line
 from armada_cli.recipe.components import option_of_methods, read_components, read_limit
 from armada_cli.recipe.inherit import apply_overrides, read_file
 from armada_cli.recipe.keys import read_settings
-from armada_cli.recipe.model import Features, Recipe, Train
-from armada_cli.recipe.points import Context, check_combinations
+from armada_cli.recipe.model import Features, Recipe, SelectOn, Train
+from armada_cli.recipe.points import Context, check_combinations, check_selection
 from armada_cli.recipe.problems import Problems
 from armada_cli.recipe.shipped import find_recipe
 from armada_cli.recipe.tree import INVALID, Items, Node, Scalar, Table
@@ -23,7 +23,10 @@ from armada_cli.registry.registered import did_you_mean
 from armada_cli.run_names import require_run_name
 from armada_cli.runs import Runs
 
-KEYS = ("extends", "title", "summary", "student", "teacher", "tasks", "methods", "train", "features", "seeds", "limit")
+KEYS = (
+    *("extends", "title", "summary", "student", "teacher", "tasks", "methods"),
+    *("train", "features", "seeds", "limit", "select_on"),
+)
 REQUIRED = {"student": "Add `student: NAME`", "tasks": "Add `tasks: [NAME]`", "methods": "Add `methods: [NAME]`"}
 DEFAULT_SEEDS = (0,)
 MAX_SEEDS = 1_000
@@ -54,6 +57,7 @@ def load_recipe(path_or_name: str, catalog: Catalog, environment: Environment, o
     features = _read_plain(root.get("features"), Features, "features", problems)
     seeds = _read_seeds(root.get("seeds"), problems)
     limit = read_limit(root.get("limit"), "limit", problems) or {}
+    select_on = _read_select_on(root.get("select_on"), problems)
     catalog.former = Runs(environment.runs).components(path.stem)
     context = Context(catalog, environment, problems, train)
     students, student_data = read_components(root.get("student"), "student", "student", context)
@@ -63,12 +67,16 @@ def load_recipe(path_or_name: str, catalog: Catalog, environment: Environment, o
     # a teacher that is written but wrong is its own problem, not the method's
     if root.get("teacher") is None or teachers:
         check_combinations(students, teachers, tasks, methods, problems)
+    if select_on is not None:
+        check_selection(tasks, problems)
     words = {key: _read_words(root.get(key), key, problems) for key in ("title", "summary")}
     problems.raise_if_any()
     resolved: dict[str, Any] = {key: value for key, value in words.items() if value}
     components = {"student": student_data, "teacher": teacher_data, "tasks": task_data, "methods": method_data}
     resolved |= {key: value for key, value in components.items() if value}
     resolved |= {"train": train, "features": dataclasses.asdict(Features(**features)), "seeds": list(seeds), "limit": limit}
+    if select_on is not None:
+        resolved["select_on"] = dataclasses.asdict(select_on)
     return Recipe(
         name=path.stem,
         path=path,
@@ -84,6 +92,7 @@ def load_recipe(path_or_name: str, catalog: Catalog, environment: Environment, o
         limit=limit,
         title=words["title"],
         summary=words["summary"],
+        select_on=select_on,
     )
 
 
@@ -134,6 +143,16 @@ def _read_plain(
         return {}
     settings = read_settings(node, options, label, problems, grid=False, elsewhere=elsewhere)
     return {values[0].key: values[0].value for values in settings or []}
+
+
+def _read_select_on(node: Node | None, problems: Problems) -> SelectOn | None:
+    if node is None or (isinstance(node, Scalar) and node.value is INVALID):
+        return None
+    if not isinstance(node, Table):
+        problems.add(node.place, "select_on must be a mapping", "For example `select_on: {rows: 0.1}`")
+        return None
+    settings = read_settings(node, SelectOn, "select_on", problems, grid=False)
+    return None if settings is None else SelectOn(**{values[0].key: values[0].value for values in settings})
 
 
 def _read_seeds(node: Node | None, problems: Problems) -> tuple[int, ...]:

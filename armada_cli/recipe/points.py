@@ -32,6 +32,12 @@ class Point:
     place: Place
     nodes: Mapping[str, Node]
 
+    def of_entry(self, number: int) -> Point:
+        """The same, as what the entry of that number in its list stands for."""
+        grid = self.choice.grid
+        assert grid is not None
+        return dataclasses.replace(self, choice=dataclasses.replace(self.choice, grid=dataclasses.replace(grid, entry=number)))
+
 
 def keep_distinct(points: list[Point], kind: str, problems: Problems) -> list[Point]:
     """Reports choices that are the same, and different ones that would share a title."""
@@ -67,6 +73,19 @@ def keep_distinct(points: list[Point], kind: str, problems: Problems) -> list[Po
         titles[choice.title] = point
         distinct.append(dataclasses.replace(point, choice=choice))
     return distinct
+
+
+def check_selection(tasks: list[Point], problems: Problems) -> None:
+    """Reports tasks for which nothing can be chosen on held-out training rows."""
+    for task in tasks:
+        registered = task.choice.registered
+        try:
+            kind = registered.component.kind(task.choice.options)
+        except Exception:  # told by `check_combinations`
+            continue
+        if kind == "generation":
+            what = f"select_on is not for task {task.choice.name!r}, which is scored on answers alone ({kind})"
+            problems.add(task.place, what, "Make a recipe of its own for such tasks", snippet="")
 
 
 def check_combinations(

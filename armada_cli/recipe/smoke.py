@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from armada_cli.contracts import Environment, NoOptions, Teacher, TeacherInput
 from armada_cli.files import remove
-from armada_cli.recipe.model import Choice, Recipe
+from armada_cli.recipe.model import Choice, Recipe, SelectOn
 from armada_cli.runs import Runs
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 ROWS = {"train": 12, "validation": 4}
 """Rows of a split in a smoke run."""
+
+SELECTED = 4
+"""Training rows of them that are held out where the recipe has a ``select_on``."""
 
 TRAIN = {"epochs": 1, "batch_size": 4, "accumulation": 1, "log_every": 1}
 """Training settings of a smoke run, whatever the recipe says."""
@@ -100,9 +103,10 @@ class Shrinker:
             kind: tuple(self(choice) for choice in getattr(recipe, kind))
             for kind in ("students", "teachers", "tasks", "methods")
         }
-        return dataclasses.replace(
-            recipe, train={**recipe.train, **TRAIN}, seeds=recipe.seeds[:1], limit=_few(recipe.limit), **made
-        )
+        few: dict[str, Any] = {"seeds": recipe.seeds[:1], "limit": _few(recipe.limit)}
+        if recipe.select_on is not None:
+            few["select_on"] = SelectOn(SELECTED / ROWS["train"])
+        return dataclasses.replace(recipe, train={**recipe.train, **TRAIN}, **few, **made)
 
 
 def _few(limit: Mapping[str, int]) -> dict[str, int]:

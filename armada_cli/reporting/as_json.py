@@ -7,8 +7,9 @@ from typing import Any
 
 from armada_cli.escaping import dump_json
 from armada_cli.reporting.folder import Run
-from armada_cli.reporting.groups import MEAN, Arm, Group, make_groups
+from armada_cli.reporting.groups import MEAN, Group, make_groups
 from armada_cli.reporting.provenance import sum_timings
+from armada_cli.reporting.selection import Arm, Search
 from armada_cli.reporting.statistics import Difference, Summary
 
 FORMAT = 2
@@ -27,7 +28,8 @@ def render_json(run: Run, encoding: str | None = "utf-8") -> str:
     clocks = [{clock: trial.pop(clock) for clock in _CLOCKS} for trial in trials]
     content = {
         "format": FORMAT,
-        "run": {"recipe": run.name, "title": run.title, "summary": run.summary, "smoke": run.smoke, "command": run.command},
+        "run": {"recipe": run.name, "title": run.title, "summary": run.summary, "smoke": run.smoke, "command": run.command}
+        | ({} if run.held_out is None else {"held_out": run.held_out}),
         "groups": [_describe_group(group) for group in make_groups(run)],
         "trials": trials,
         "provenance": dict(run.provenance),
@@ -71,6 +73,7 @@ def _describe_arm(group: Group, arm: Arm) -> dict[str, Any]:
         "components": dict(arm.first.components),
         "control": arm.first.control,
         "baseline": arm is group.baseline,
+        "search": None if arm.search is None else _describe_search(arm.search),
         "scores": {
             key: {
                 "seeds": group.scores(arm, key),
@@ -80,6 +83,16 @@ def _describe_arm(group: Group, arm: Arm) -> dict[str, Any]:
             }
             for key in group.keys
         },
+    }
+
+
+def _describe_search(search: Search) -> dict[str, Any]:
+    """What was tried, by the titles of the points, and which of them was chosen for each task."""
+    return {
+        "title": search.title,
+        "points": [point.method for point in search.points],
+        "axes": dict(search.axes),
+        "chosen": {task: dataclasses.asdict(choice) for task, choice in search.chosen.items()},
     }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from armada_cli.console import shorten_count
 from armada_cli.reporting.folder import TrialRecord
-from armada_cli.reporting.groups import Arm, Group
+from armada_cli.reporting.groups import Group
+from armada_cli.reporting.selection import Arm
 from armada_cli.reporting.statistics import mean
 from armada_cli.reporting.tables import Cell, ReportTable, Section, TableRow, make_title
 

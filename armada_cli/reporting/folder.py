@@ -40,6 +40,9 @@ class TrialRecord:
         scored_in: the precision of the weights that were scored, which is the exported student's.
         plugins: role -> the component's name, with the plugin, distribution and version that made this trial.
         wall, cpu: seconds; None when not recorded.
+        selection: metric -> score on the training rows that are held out.
+        entry: number of the recipe's entry of methods that it is a point of, None when not recorded; entry_title: that entry's
+            title; point: what was given several values there -> this trial's.
     """
 
     id: str
@@ -79,11 +82,16 @@ class TrialRecord:
     wall: float | None = None
     cpu: float | None = None
     stages: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, float] = field(default_factory=dict)
+    entry: int | None = None
+    entry_title: str = ""
+    point: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. `provenance` is what the run recorded, without its clock times, which are in `stages`."""
+    """A run folder. `provenance` is what the run recorded, without its clock times, which are in `stages`;
+    `held_out` the share of the training rows on which the points of a grid are compared."""
 
     name: str
     folder: Path
@@ -96,6 +104,7 @@ class Run:
     trials: tuple[TrialRecord, ...]
     provenance: Mapping[str, Any]
     stages: tuple[Mapping[str, Any], ...]
+    held_out: float | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -134,6 +143,7 @@ def read_run(folder: Path) -> Run:
         trials=tuple(_trial(entry, root / str(entry["id"])) for entry in entries),
         provenance=provenance,
         stages=tuple(stage for stage in stages if isinstance(stage, dict)),
+        held_out=_number(_mapping(data.get("select_on")).get("rows")),
     )
 
 
@@ -192,7 +202,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
     student_name = str(entry.get("student_name") or entry.get("student") or "?")
     control = entry.get("control")
     options = entry.get("options")
-    parameters = _mapping(result.get("parameters"))
+    parameters, grid = _mapping(result.get("parameters")), _mapping(entry.get("grid"))
     return TrialRecord(
         id=str(entry["id"]),
         student=str(entry.get("student") or student_name),
@@ -231,6 +241,10 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         wall=_number(timings.get("wall")),
         cpu=_number(timings.get("cpu")),
         stages=_mapping(timings.get("stages")),
+        selection=_numbers(result.get("selection")),
+        entry=None if (number := _number(grid.get("entry"))) is None else int(number),
+        entry_title=str(grid.get("title") or ""),
+        point={str(name): str(value) for name, value in _mapping(grid.get("values")).items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""The trials of a run by student and group of tasks: methods down (`Arm`), tasks across (`TaskColumn`)."""
+"""The trials of a run by student and group of tasks: methods down (`selection.Arm`), tasks across (`TaskColumn`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from armada_cli.direction import lower_is_better
 from armada_cli.reporting import published
 from armada_cli.reporting.folder import Run, TrialRecord
+from armada_cli.reporting.selection import Arm, join_grids
 from armada_cli.reporting.statistics import Difference, Summary, compare, correct, mean, summarise
 
 MEAN = "mean"
@@ -45,26 +46,6 @@ class TaskColumn:
         return lower_is_better(self.metric)
 
 
-@dataclass(eq=False)
-class Arm:
-    """One row: a method with one set of options, one control and one teacher.
-
-    Attributes:
-        first: its first trial, which speaks for all that an arm's trials have in common.
-        trials: task -> seed -> trial.
-    """
-
-    label: str
-    first: TrialRecord
-    trials: dict[str, dict[int, TrialRecord]] = field(default_factory=dict)
-
-    def scores(self, task: str) -> dict[int, float]:
-        return {seed: trial.score for seed, trial in sorted(self.trials.get(task, {}).items()) if trial.score is not None}
-
-    def missing(self, task: str) -> list[TrialRecord]:
-        return [trial for _, trial in sorted(self.trials.get(task, {}).items()) if trial.score is None]
-
-
 @dataclass
 class Comparison:
     """An arm minus another one: column key -> paired differences, where the two have a seed in common."""
@@ -80,6 +61,7 @@ class Group:
 
     Attributes:
         baseline: the undistilled arm, None without one.
+        held_out: the share of the training rows on which the points of a grid were compared; None compares nothing.
         differences: the arms minus the baseline; controls: arms minus their controls.
     """
 
@@ -90,6 +72,7 @@ class Group:
     arms: list[Arm]
     baseline: Arm | None
     published: list[published.PublishedRow]
+    held_out: float | None = None
     differences: list[Comparison] = field(default_factory=list)
     controls: list[Comparison] = field(default_factory=list)
 
@@ -134,10 +117,10 @@ def make_groups(run: Run) -> list[Group]:
     by_group: dict[tuple[str, str], list[TrialRecord]] = {}
     for trial in run.trials:
         by_group.setdefault((trial.student, trial.group), []).append(trial)
-    return [_make_group(trials) for trials in by_group.values()]
+    return [_make_group(trials, run.held_out) for trials in by_group.values()]
 
 
-def _make_group(trials: Sequence[TrialRecord]) -> Group:
+def _make_group(trials: Sequence[TrialRecord], held_out: float | None) -> Group:
     columns: dict[str, TaskColumn] = {}
     arms: dict[tuple[str, str | None, str | None], Arm] = {}
     for trial, title in _with_metrics_beside(trials):
@@ -155,8 +138,11 @@ def _make_group(trials: Sequence[TrialRecord]) -> Group:
     for arm in arms.values():
         if arm.first.control and len(controls[arm.label]) > 1:
             arm.label += f" control={arm.first.control}"
-    teachers = list(dict.fromkeys([None, *(arm.first.teacher for arm in arms.values())]))
-    ordered = sorted(arms.values(), key=lambda arm: (teachers.index(arm.first.teacher), arm.first.method_name != UNDISTILLED))
+    rows_of_table = list(arms.values())
+    if held_out is not None:
+        rows_of_table = join_grids(rows_of_table, {key: column.title or key for key, column in columns.items()})
+    teachers = list(dict.fromkeys([None, *(arm.first.teacher for arm in rows_of_table)]))
+    ordered = sorted(rows_of_table, key=lambda arm: (teachers.index(arm.first.teacher), arm.first.method_name != UNDISTILLED))
     first = trials[0]
     group = Group(
         student=first.student,
@@ -165,6 +151,7 @@ def _make_group(trials: Sequence[TrialRecord]) -> Group:
         columns=list(columns.values()),
         arms=ordered,
         baseline=next((arm for arm in ordered if arm.first.method_name == UNDISTILLED), None),
+        held_out=held_out,
         published=published.rows_for(
             first.student_name,
             [(column.published, column.metric) for column in columns.values() if column.published],
@@ -205,8 +192,11 @@ def _compare(group: Group, pairs: Sequence[tuple[Arm, Arm]]) -> list[Comparison]
 
 
 def _is_control_of(control: Arm, arm: Arm) -> bool:
-    """The same method, teacher, components and options, but for what the control changes."""
-    one, other = control.first, arm.first
-    return bool(one.control and not other.control and one.options is not None) and all(
-        getattr(one, name) == getattr(other, name) for name in ("method_name", "teacher", "components", "options")
+    """The same method, teacher, components and options, but for what the control changes; of grids the same points."""
+    if not control.first.control or arm.first.control or len(control.points) != len(arm.points):
+        return False
+    return all(
+        one.options is not None
+        and all(getattr(one, name) == getattr(other, name) for name in ("method_name", "teacher", "components", "options"))
+        for one, other in zip(control.points, arm.points, strict=True)
     )

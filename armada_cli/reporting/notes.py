@@ -9,6 +9,7 @@ from armada_cli.errors import capitalise
 from armada_cli.reporting import published
 from armada_cli.reporting.folder import Run, TrialRecord
 from armada_cli.reporting.groups import MEAN, Comparison, Group
+from armada_cli.reporting.selection import Arm, Chosen
 
 SMOKE = "SMOKE RUN: a few rows and steps, only to see that everything works. The numbers mean nothing."
 
@@ -44,6 +45,7 @@ def describe_scores(group: Group) -> list[str]:
     ]
     if rows:
         lines.append(f"Rows trained on / evaluated on: {'; '.join(rows)}.")
+    lines += _describe_selection(group)
     lines += _describe_precision(group)
     if group.published:
         quoted = {number for row in group.published for number in row.tables}
@@ -58,6 +60,57 @@ def describe_scores(group: Group) -> list[str]:
     elif any(column.published for column in group.columns):
         lines.append(f"The paper has no row for student {group.student_name} on these tasks.")
     return lines
+
+
+def _describe_selection(group: Group) -> list[str]:
+    """What was searched for each method, which point is shown of each task, and whether all methods had as many points."""
+    if group.held_out is None:
+        return []
+    share = f"{100 * group.held_out:g} % of the training rows are held out, and nothing is trained on them"
+    searched = [arm for arm in group.arms if arm.search]
+    if not searched:
+        return [f"{share}. No method has a grid, so nothing was chosen there."]
+    lines = [
+        f"{share}. Of a grid, each task shows the point with the best mean over seeds on the held-out rows; the validation "
+        "rows have no part in the choice."
+    ]
+    lines += [_describe_search(group, arm) for arm in searched]
+    sizes = {_name_arm(group, arm): len(arm.points) for arm in group.arms if not arm.first.control}
+    if len(set(sizes.values())) == 1:
+        lines.append(f"The budget was equal: {next(iter(sizes.values()))} points for each method.")
+    elif sizes:
+        counts = ", ".join(f"{name} {count}" for name, count in sizes.items())
+        lines.append(f"The budget was not equal. Points tried: {counts}.")
+    return lines
+
+
+def _describe_search(group: Group, arm: Arm) -> str:
+    search = arm.search
+    assert search is not None
+    axes = "; ".join(f"{name} {', '.join(values)}" for name, values in search.axes.items())
+    chosen = [
+        f"{task} {_describe_choice(search.chosen[task], len(search.points))}" if task in search.chosen else f"{task} none yet"
+        for task in (column.task for column in group.tasks)
+        if task in arm.trials
+    ]
+    return f"{_name_arm(group, arm)}: {len(search.points)} points ({axes}). Chosen: {'; '.join(chosen)}."
+
+
+def _describe_choice(choice: Chosen, points: int) -> str:
+    values = " ".join(f"{name}={value}" for name, value in choice.values.items()) or choice.label
+    more = [f"held-out {choice.score:.1f}"]
+    if choice.equals > 1:
+        more.append(f"the first of {choice.equals} equals")
+    if choice.compared < points:
+        more.append(f"{choice.compared} of {points} points have their scores")
+    return f"{values} ({', '.join(more)})"
+
+
+def _name_arm(group: Group, arm: Arm) -> str:
+    """What a sentence calls a row; with its teacher where several are in the table."""
+    name = arm.search.title if arm.search else arm.label
+    several = len({other.first.teacher for other in group.arms if other.first.teacher}) > 1
+    return f"{name} from {arm.first.teacher}" if several and arm.first.teacher else name
 
 
 def _describe_precision(group: Group) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from armada_cli.reporting import notes, published
 from armada_cli.reporting.folder import TrialRecord
-from armada_cli.reporting.groups import MEAN, Arm, Group, TaskColumn
+from armada_cli.reporting.groups import MEAN, Group, TaskColumn
+from armada_cli.reporting.selection import Arm
 from armada_cli.reporting.statistics import Difference, Summary, mean, summarise
 
 CORNER = "method"

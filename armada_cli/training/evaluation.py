@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from armada_cli.contracts import Batch, Method, Task
 from armada_cli.direction import lower_is_better
 from armada_cli.evaluation import metrics
+from armada_cli.held_out import SELECTION
 from armada_cli.targets import NONE, Scale
 from armada_cli.training import checkpoint
 from armada_cli.training.batching import evaluation_batches
@@ -29,18 +30,21 @@ class Scoring:
         validation: the encoded split; without one nothing is scored.
         scale: of a regression's targets: what the student learns is standardised, what is scored is in the user's unit.
         features: h_t of the validation rows, for a student that reads them when it answers.
+        selection: the encoded training rows that are held out to choose on; `selection_features` their h_t.
     """
 
     task: Task
     validation: Encoded | None = None
     scale: Scale = NONE
     features: Tensor | None = None
+    selection: Encoded | None = None
+    selection_features: Tensor | None = None
 
 
 @dataclass
 class Outcome:
     """What a training gives, all of it a function of the trial's id. `sameness` tells of a student that answers every row
-    alike."""
+    alike, `selection` has the scores of the rows that are held out, where there are any."""
 
     epochs: list[dict[str, Any]]
     selected: int
@@ -48,6 +52,7 @@ class Outcome:
     auxiliary: dict[str, float] | None
     sameness: str | None
     orthogonality: float | None
+    selection: dict[str, float] | None = None
 
 
 @dataclass
@@ -123,10 +128,12 @@ class Evaluator:
         """Tell the method which rows its inference modules are about to see."""
         index = torch.tensor(rows)
         device = self.host.accelerator.device
-        labels, h_t = split.labels[index].to(device), self.scoring.features
+        name = SELECTION if split is self.scoring.selection else "validation"
+        h_t = self.scoring.selection_features if name == SELECTION else self.scoring.features
+        labels = split.labels[index].to(device)
         h_t = None if h_t is None else h_t[index].to(device)
         mask = inputs.get("attention_mask")
-        self.method.before_forward(Batch(index, labels, h_t, -1, mask=mask, inputs=inputs, split="validation"))
+        self.method.before_forward(Batch(index, labels, h_t, -1, mask=mask, inputs=inputs, split=name))
 
     def _gathered(self, column: list[Tensor | None]) -> Tensor:
         """One tensor [rows, c] from what each process has of it."""
@@ -139,7 +146,8 @@ class Evaluator:
         return torch.tensor([value for _, value in sorted(pairs)])
 
     def evaluate(self, epoch: int) -> None:
-        """Score the student on the validation split, note it, and keep the weights if they are the best so far."""
+        """Score the student on the validation split and on held-out rows, note it, and keep the weights if they are the best so
+        far."""
         task, validation = self.scoring.task, self.scoring.validation
         scores: dict[str, float] = {}
         record: dict[str, Any] = {"epoch": epoch, "scores": scores}
@@ -150,6 +158,9 @@ class Evaluator:
                 record["sameness"] = same
             if auxiliary is not None:
                 record["auxiliary"] = scored(task, auxiliary, validation.raw_labels)
+        if self.scoring.selection is not None:
+            held_out = self.scoring.selection
+            record[SELECTION] = scored(task, self.outputs(held_out)[0], held_out.raw_labels)
         maps = [module for item in self.modules.own.values() for module in item.modules() if isinstance(module, OrthogonalMap)]
         if maps:
             record["orthogonality"] = max(item.defect() for item in maps)
@@ -174,6 +185,7 @@ class Evaluator:
             chosen.get("auxiliary"),
             chosen.get("sameness"),
             max(defects) if defects else None,
+            chosen.get(SELECTION),
         )
 
     def _answering(self) -> dict[str, Tensor]:
@@ -182,10 +194,11 @@ class Evaluator:
         return checkpoint.module_state(self.learner.module) | modules
 
     def _best_epoch(self) -> dict[str, Any]:
-        """The record of the epoch with the best main score so far, the first of equals."""
+        """The record of the epoch with the best main score so far, the first of equals: on the rows that are held out to choose
+        on, or without them on the validation split."""
         metric = self.scoring.task.metric
         sign = -1 if lower_is_better(metric) else 1
-        return max(self.epochs, key=lambda item: sign * item["scores"][metric])
+        return max(self.epochs, key=lambda item: sign * item.get(SELECTION, item["scores"])[metric])
 
 
 def scored(task: Task, outputs: Tensor, labels: Sequence[Any]) -> dict[str, float]:

@@ -31,6 +31,13 @@ class TextsOptions:
     rows_of: int | None = option(
         None, "So many training rows of that task, the same that a recipe's limit leaves; null: all", minimum=1
     )
+    held_out: float | None = option(
+        None,
+        "The share of those rows that is left out, the same that a recipe's select_on holds out; null: none",
+        above=0,
+        below=1,
+        identity=False,
+    )
     dataset: str | None = option(None, "In place of a file: a dataset of the hub, or of a mirror, OWNER/NAME", identity=False)
     config: str | None = option(None, "The dataset's configuration, where it has several", identity=False)
     part: str = option("train", "The dataset's split that is read", identity=False)
@@ -64,8 +71,9 @@ class TextsOptions:
             if self.column is not None:
                 yield "column: a task has none; leave it out"
             return
-        if self.rows_of is not None:
-            yield "rows_of: it is about the task in `of`; leave it out"
+        for name in ("rows_of", "held_out"):
+            if getattr(self, name) is not None:
+                yield f"{name}: it is about the task in `of`; leave it out"
         if self.dataset is not None:
             return
         file = self.file or ""
@@ -83,9 +91,9 @@ class TextsOptions:
         return self.of.options.downloads(environment) if self.of and hasattr(self.of.options, "downloads") else ()
 
     def identity(self, environment: Environment) -> dict[str, Any]:
-        """The content of a mirror's file, or the hub's names; nothing without a dataset."""
+        """The content of a mirror's file, or the hub's names; without a dataset the share that is held out, if any."""
         if self.dataset is None:
-            return {}
+            return {} if self.held_out is None else {"held_out": self.held_out}
         path = source(environment, self.dataset, self.config, self.part)
         if path is not None:
             return {"data": content_fingerprint(path)}

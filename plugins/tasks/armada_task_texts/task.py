@@ -14,6 +14,7 @@ from armada_cli.corpora.json_files import file_place, file_rows
 from armada_cli.corpora.rows import rows, where
 from armada_cli.corpora.tasks import DividedTask, require_split
 from armada_cli.evaluation import metrics
+from armada_cli.held_out import take_part
 from armada_cli.reading import encoding_fault, read_bytes
 from armada_task_texts.options import TextsOptions
 
@@ -68,7 +69,7 @@ class Texts(DividedTask):
         """
         require_split(name)
         task: Task = of.registered.component.load()(of.options, self.environment)
-        training = task.sample("train", self.options.rows_of)
+        training = take_part(task.sample("train", self.options.rows_of), "train", self.options.held_out)
         shown = _shown(training)
         if name == "validation":
             shown = {text: own for text, own in _shown(task.split(name)).items() if text not in shown}
