@@ -3,8 +3,8 @@
 Training `kd` here, with the teacher's logits kept, against the distillers of TextBrewer, whose package is installed into a
 temporary folder: the online one as its examples feed it (every row padded to 128 tokens), the online one on batches padded to
 their longest row, and the caching one on the same batches of like length that this loop has. Teacher mpnet-offline (12 layers,
-768 wide), student minilm-offline; the same loss, optimizer, precision and clipping. The two losses of a first batch are compared
-before anything is timed.
+768 wide), student minilm-offline; the same loss, optimizer, precision and clipping. The two losses of a first batch are
+compared before anything is timed.
 
 Every figure is a ratio within this run: what is compared takes turns on the same rows and one thread, in float32. The rows are
 CoLA's where ``ARMADA_DATA`` (or ../shared/data) has them, otherwise made-up sentences of CoLA's lengths.
@@ -244,6 +244,6 @@ def installed(package: str) -> Iterator[None]:
 
 if __name__ == "__main__":
     if "ARMADA_BENCHMARK_CHILD" not in os.environ:  # glibc reads how to keep memory when a process starts, as a worker's does
-        os.environ.update(MALLOC, ARMADA_BENCHMARK_CHILD="1")
+        os.environ.update(MALLOC, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", ARMADA_BENCHMARK_CHILD="1")
         os.execv(sys.executable, [sys.executable, *sys.argv])
     measure_textbrewer()
