@@ -13,30 +13,30 @@ BETWEEN_PROCESSES = ("multiprocessing", "concurrent", "accelerate", "distributed
 READERS = ("pickle", "_pickle", "_compat_pickle", "torch", "numpy", "joblib", "cloudpickle", "dill", "pandas")
 """Passed over on the way to whoever asked them."""
 
-_found: list[str] | None = None
+_asked_for: list[str] | None = None
 _installed = False
 
 
 @contextmanager
-def watched(found: list[str]) -> Iterator[None]:
-    """Inside, every class that a pickle asks for is appended to `found`, with the line that read it.
+def watched(asked_for: list[str]) -> Iterator[None]:
+    """Inside, every class that a pickle asks for is appended to `asked_for`, with the line that read it.
 
     Python announces each one to its audit hooks, whichever library reads the pickle. A pickle of plain numbers and texts asks
     for no class and goes unseen.
     """
-    global _found, _installed
+    global _asked_for, _installed
     if not _installed:
         sys.addaudithook(_listen)  # for good: Python has no way to take one back
         _installed = True
-    before, _found = _found, found
+    before, _asked_for = _asked_for, asked_for
     try:
         yield
     finally:
-        _found = before
+        _asked_for = before
 
 
 def _listen(event: str, arguments: tuple[object, ...]) -> None:
-    if _found is None or event != "pickle.find_class":
+    if _asked_for is None or event != "pickle.find_class":
         return
     frame: FrameType | None = sys._getframe(1)
     place = ""
@@ -47,4 +47,4 @@ def _listen(event: str, arguments: tuple[object, ...]) -> None:
         if not place and module.partition(".")[0] not in READERS:
             place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
         frame = frame.f_back
-    _found.append(f"{'.'.join(map(str, arguments))} ({place})")
+    _asked_for.append(f"{'.'.join(map(str, arguments))} ({place})")

@@ -24,7 +24,7 @@ def list_outputs(plan: Plan, trials: Iterable[Trial], verdict: Verdict) -> list[
     there), or for a teacher that is asked at every step with `live`, the method that asks, and its `parameters`.
     """
     known = {trial.id: trial for trial in plan.everything}
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    records: dict[tuple[str, str, str], dict[str, Any]] = {}
     for trial in trials:
         for role, what in _reads(trial):
             teacher = known.get(trial.depends.get(role, ""))
@@ -36,8 +36,8 @@ def list_outputs(plan: Plan, trials: Iterable[Trial], verdict: Verdict) -> list[
                 record |= {"live": trial.method.title, "parameters": size.get("parameters")}
             else:
                 record |= {"what": _describe(what), "gigabytes": _gigabytes(what, trial, training_rows(trial, verdict), size)}
-            found.setdefault((teacher.id, repr(trial.limit), repr(what)), record)
-    return list(found.values())
+            records.setdefault((teacher.id, repr(trial.limit), repr(what)), record)
+    return list(records.values())
 
 
 def _reads(trial: Trial) -> Iterable[tuple[str, str | TopTokens]]:

@@ -81,12 +81,12 @@ class VidLanKDPretraining(Pretraining):
         s = normalize(self.head(mean_state(states, None if official else own_tokens(batch, states))), dim=-1)
         t = self.teacher[batch.rows.to(self.teacher.device)]
         s, t = self.setup.gather(s), self.setup.gather(t)
-        found = [self.masked_words(output)]
+        terms = [self.masked_words(output)]
         if self.options.loss != "contrastive":
-            found.append(Term("neurons", self.options.video_weight, neuron_selectivity(s, t, official=official)))
+            terms.append(Term("neurons", self.options.video_weight, neuron_selectivity(s, t, official=official)))
         if self.options.loss != "nst":
-            found.append(Term("contrast", self.options.video_weight, contrast(s, t, self.options.tau, official=official)))
-        return found
+            terms.append(Term("contrast", self.options.video_weight, contrast(s, t, self.options.tau, official=official)))
+        return terms
 
     def advice(self) -> dict[str, str]:
         words = f"try video_weight {{{self.options.video_weight} / ratio}}"

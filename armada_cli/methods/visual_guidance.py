@@ -239,8 +239,8 @@ def make_guide(hidden: int, width: int, outputs: int) -> Any:
         def convolve(self, attended: Tensor) -> Tensor:
             """What the convolution adds to the logits: [m, tokens, hidden] -> [m, outputs]."""
             columns = pad(attended.transpose(1, 2), (0, max(0, FILTERS[-1] - attended.shape[1])))
-            found = [torch.relu(item(columns)).amax(-1) for item in self.filters]
-            return self.beside(self.dropout(torch.cat(found, -1)))
+            widths = [torch.relu(item(columns)).amax(-1) for item in self.filters]
+            return self.beside(self.dropout(torch.cat(widths, -1)))
 
     return Guide()
 

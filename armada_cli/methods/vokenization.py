@@ -65,9 +65,9 @@ class VokenizationPretraining(Pretraining):
         super().__init__(options, setup)
         assert setup.features is not None
         vectors = setup.features.cpu().double().numpy()
-        found = find_vokens(vectors, options.vokens, options.bank, setup.stream("keys"))
-        self.vokens = torch.from_numpy(found).to(setup.device)
-        self.head = make_head(setup.hidden, int(found.max()) + 1, setup.seed, "voken head").to(setup.device)
+        vokens = find_vokens(vectors, options.vokens, options.bank, setup.stream("keys"))
+        self.vokens = torch.from_numpy(vokens).to(setup.device)
+        self.head = make_head(setup.hidden, int(vokens.max()) + 1, setup.seed, "voken head").to(setup.device)
 
     def student_modules(self) -> dict[str, nn.Module]:
         return {"voken_head": self.head}
