@@ -66,6 +66,8 @@ def _lines(outlook: dict[str, Any]) -> list[str]:
         lines.append(f"select on      {share}, which nothing is trained on; there each grid of a method is chosen from")
     if outlook["dependencies"]:
         lines.append(f"also trained   {', '.join(outlook['dependencies'])}")
+    if outlook["given"]:
+        lines.append(f"taken as is    {', '.join(outlook['given'])}")
     for name, count in outlook["parameters"].items():
         lines.append(f"parameters     {name}: {count}")
     for item in outlook["texts"]:

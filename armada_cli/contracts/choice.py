@@ -66,6 +66,7 @@ class Choice:
         features: for a method that needs a teacher, ``features:`` beside it: how it is shown the teacher's vectors
             (`armada_cli.settings.MethodFeatures`), what differs from the usual.
         grid: which grid of the recipe it is a point of.
+        given: for a text teacher, whether the model is taken as it is (``from`` in a recipe) and nothing is trained.
     """
 
     registered: Registered
@@ -76,6 +77,7 @@ class Choice:
     limit: Mapping[str, int] | None = None
     features: Mapping[str, Any] = field(default_factory=dict)
     grid: GridPoint | None = field(default=None, compare=False)
+    given: bool = False
 
     @property
     def name(self) -> str:

@@ -39,7 +39,7 @@ def estimate(plan: Plan, environment: Environment) -> dict[str, Any]:
         UserError: what `armada run` would raise of the data before it starts.
     """
     verdict = judge(plan, environment)
-    trainings = [trial for trial in plan.everything if EVALUATED not in trial.depends]
+    trainings = [trial for trial in plan.everything if EVALUATED not in trial.depends and not trial.student.given]
     evaluations = [trial for trial in plan.everything if EVALUATED in trial.depends]
     students: dict[str, dict[str, Any]] = {}
     tokens = 0

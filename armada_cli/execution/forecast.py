@@ -12,7 +12,7 @@ from armada_cli.execution.judgement import judge
 from armada_cli.execution.kept import list_outputs
 from armada_cli.features.prepare import count_missing
 from armada_cli.models.weights import count_parameters
-from armada_cli.plan.trials import FeatureJob, Plan
+from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Choice
 from armada_cli.runs import Runs
 
@@ -40,7 +40,8 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
         "methods": _titles(recipe.methods),
         "seeds": list(recipe.seeds),
         "select_on": None if recipe.select_on is None else dataclasses.asdict(recipe.select_on),
-        "dependencies": _counted(f"{trial.student.title} on {trial.task.title}" for trial in plan.dependencies),
+        "dependencies": _counted(_title(trial) for trial in plan.dependencies if not trial.student.given),
+        "given": _counted(_title(trial) for trial in plan.dependencies if trial.student.given),
         "parameters": _parameters(plan),
         "texts": [_texts(job, environment, verdict.hashes) for job in plan.feature_jobs.values()],
         "outputs": list_outputs(plan, (trial for trial in everything if trial.id not in finished), verdict),
@@ -48,6 +49,10 @@ def forecast(plan: Plan, environment: Environment) -> dict[str, Any]:
         "downloads": sorted({line for choice in choices for line in _downloads(choice, environment)}),
         "notes": verdict.notes,
     }
+
+
+def _title(trial: Trial) -> str:
+    return f"{trial.student.title} on {trial.task.title}"
 
 
 def _counted(titles: Iterable[str]) -> list[str]:

@@ -14,8 +14,9 @@ import torch
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import Module
 
-from armada_cli.contracts import Choice, Decoding, Environment, Method, Problem, Setup, Split
+from armada_cli.contracts import Choice, Decoding, Environment, Method, Problem, Setup, Split, Student
 from armada_cli.digests import write_digests
 from armada_cli.errors import TrialFailed, UserError
 from armada_cli.escaping import escape_for_terminal, escape_line
@@ -33,8 +34,11 @@ from armada_cli.files import (
     write_json,
 )
 from armada_cli.held_out import SELECTION
+from armada_cli.models import architectures
+from armada_cli.models.given import order_labels, reorder_outputs
+from armada_cli.models.pretrained import PretrainedStudent
 from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, RESULT, SPEC, STUDENT, Runs
-from armada_cli.targets import NONE, Scale, scale_of, write_rest
+from armada_cli.targets import NONE, Scale, read_rest, scale_of, write_rest
 from armada_cli.training import scales
 from armada_cli.training.batching import steps_per_epoch
 from armada_cli.training.cost import FRESH, OWN, Cost, peak_memory, reset_peak_memory
@@ -89,6 +93,7 @@ class _Trial:
         self.train = self.parts.train
         self.accelerator = make_accelerator(self.train, environment)
         self.cost = Cost()
+        self.warnings: list[str] = []
         self.dependencies = Dependencies(self.parts, runs, self.accelerator.device, progress, self.cost)
 
     def run(self) -> dict[str, Any]:
@@ -175,6 +180,7 @@ class _Trial:
                 *getattr(task, "notes", ()),
                 *self.spec.get("notes", ()),
                 *([note] if (note := scale.note()) else []),
+                *self.warnings,
                 *([outcome.sameness] if outcome.sameness else []),
                 *(
                     [f"the exported student needs armada{also}: {', '.join(inference)} of its method is a part of it"]
@@ -290,6 +296,12 @@ class _Trial:
     def _make_learner(self, problem: Problem, training: Split) -> tuple[RowModel, Scale]:
         """The student that is trained, and the scale of its targets."""
         student = self.parts.make_student(self.spec["build"]["student"])
+        count = functools.partial(self.cost.count, OWN)
+        if self.spec.get("given"):
+            model, unit = self._take_given(student, problem)
+            device = self.accelerator.device
+            encoded = encode(student, problem, training)
+            return RowModel(student, model.to(device), encoded, device, self.train.precision, count=count), unit
         with drawn_from(self.spec["seed"], "student head"):
             begins = START in self.spec["depends"]
             model = self.dependencies.begin(START, student, problem)[0] if begins else student.build(problem)
@@ -299,8 +311,23 @@ class _Trial:
             scale = scale_of(training.labels)
             # From the labels themselves: float32 would have rounded them before they are standardised.
             encoded.labels = scale.standardise(torch.tensor([float(y) for y in training.labels], dtype=torch.float64))
-        count = functools.partial(self.cost.count, OWN)
         return RowModel(student, model, encoded, self.accelerator.device, self.train.precision, count=count), scale
+
+    def _take_given(self, student: Student, problem: Problem) -> tuple[Module, Scale]:
+        """A model that exists already, with its outputs in the task's order, and what makes its answers those in the user's
+        unit.
+
+        Raises:
+            UserError: it has no head for the task, or one with other outputs.
+        """
+        place, revision = student.options.model, getattr(student.options, "revision", None)
+        source = Path(student.loadable() if isinstance(student, PretrainedStudent) else place)
+        order, warning = order_labels(architectures.read_config(str(source), revision), problem, place)
+        model = student.build(problem, weights=source)
+        if order is not None:
+            reorder_outputs(model, order)
+        self.warnings += [warning] if warning else []
+        return model, read_rest(source)
 
     def _make_method(
         self, learner: RowModel, problem: Problem, features: Tensor | None, training: Split, scale: Scale

@@ -7,12 +7,13 @@ imports nothing heavy, so `armada check` can do it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Decoding, Environment, Planned, fingerprint
+from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Decoding, Environment, Needs, Planned, fingerprint
 from armada_cli.errors import UserError
 from armada_cli.held_out import SELECTION, split_of
+from armada_cli.models.given import refuse_head
 from armada_cli.plan.hardware import multiplies_bf16
 from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Recipe
@@ -107,6 +108,8 @@ def _trial(
     if training:
         limit.pop("validation", None)
     train = resolve_train(recipe, student, task, method, environment)
+    if student.given:
+        train = _train_nothing(train)
     generates = task.registered.component.kind(task.options) == "generation"
     if generates and not training:
         trained = _trial(plan, student, _trained_on(plan, task), method, teacher, seed, environment, training=True, above=above)
@@ -146,6 +149,7 @@ def _trial(
         **({"shown": dict(method.features)} if job is None and method.features else {}),
         "depends": depends,
         **_held_out(held_out),
+        **({"given": True} if student.given else {}),
     }
     if task.registered.component.kind(task.options) == "regression":
         # Targets were once learned as they are; no other kind of task is touched by it.
@@ -192,6 +196,7 @@ def _plan_dependencies(
 ) -> dict[str, str]:
     """Plan the trials that a method needs. Returns role -> id."""
     if not hasattr(method.options, "dependencies"):
+        _require_given_unused(method, ())
         return {}
     kind = task.registered.component.kind(task.options)
     own = (student, task, method, teacher, seed)
@@ -201,8 +206,12 @@ def _plan_dependencies(
         what = f"method {method.name!r} needs trials that need others, {MAX_CHAIN} deep"
         raise UserError(f"{method.place}: {what}", "Break the chain; it may have no end")
     depends: dict[str, str] = {}
-    for role, needs in method.options.dependencies(Planned(student, task, teacher, seed, kind, limit, held_out)).items():
+    wanted = method.options.dependencies(Planned(student, task, teacher, seed, kind, limit, held_out))
+    _require_given_unused(method, wanted.values())
+    for role, needs in wanted.items():
         place = f"{method.place}: method {method.name!r} needs {role!r}"
+        if needs.student.given:
+            _require_given(needs, task if needs.task is None else needs.task, place)
         try:
             other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
         except UserError as error:
@@ -242,7 +251,7 @@ def _plan_dependencies(
             base,
             other,
             teacher if other.needs_teacher else None,
-            needs.seed,
+            0 if trained_student.given else needs.seed,
             environment,
             training=trained,
             above=(*above, own),
@@ -257,6 +266,39 @@ def _plan_dependencies(
         _depend(plan, trial)
         depends[role] = trial.id
     return depends
+
+
+def _require_given_unused(method: Choice, wanted: Iterable[Needs]) -> None:
+    """Raises UserError: an option names a model that is to be taken as it is, and the method trains it itself."""
+    asked = [needs.student for needs in wanted]
+    asked += [part for needs in wanted if isinstance(needs.method, Choice) for part in needs.method.everything()]
+    for name, part in method.parts():
+        if part.given and part not in asked:
+            what = f"{method.place}: method {method.name!r} trains its {name} itself, so it cannot be one `from` a folder"
+            raise UserError(what, "Write `model:` for `from:`")
+
+
+def _require_given(needs: Needs, task: Choice, place: str) -> None:
+    """Raises UserError: a model cannot be taken as it is for what is wanted of it."""
+    options, how = needs.student.options, needs.method if isinstance(needs.method, str) else needs.method.name
+    if how != "undistilled":
+        raise UserError(
+            f"{place}, trained by {how!r}, and one `from` a folder is trained by nobody", "Write `model:` for `from:`"
+        )
+    if needs.epochs:
+        raise UserError(
+            f"{place} as it was after each epoch, and one `from` a folder has no epochs", "Write `model:` for `from:`"
+        )
+    kind = task.registered.component.kind(task.options)
+    if reason := refuse_head(options.model, getattr(options, "revision", None), kind):
+        what, _, hint = reason.partition("; ")
+        raise UserError(f"{place}: {what}", hint.capitalize())
+
+
+def _train_nothing(train: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a trial whose student is taken as it is: of those of the recipe what it reads and is scored with."""
+    kept = {name: train[name] for name in ("max_length", "precision", "evaluation_batch")}
+    return {**dataclasses.asdict(Train()), **kept, "epochs": 0}
 
 
 def _require_one_vocabulary(student: Choice, other: Choice, place: str) -> None:

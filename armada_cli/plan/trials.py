@@ -123,6 +123,7 @@ class Trial:
             "keep": sorted(self.keep),
             "split": self.split,
             **({} if self.decoding is None else {"decoding": dataclasses.asdict(self.decoding)}),
+            **({"given": True} if self.student.given else {}),
             **({} if self.held_out is None else {"held_out": self.held_out}),
         }
 

@@ -19,7 +19,7 @@ from armada_cli.recipe.keys import Setting, describe_unknown_key, is_read_otherw
 from armada_cli.recipe.model import Choice, Train
 from armada_cli.recipe.points import Context, Point, keep_distinct
 from armada_cli.recipe.problems import Problems
-from armada_cli.recipe.tree import INVALID, Items, Node, Place, Scalar, Table, plain
+from armada_cli.recipe.tree import INVALID, Entry, Items, Node, Place, Scalar, Table, plain
 from armada_cli.recipe.values import default_of, is_required, literal, read, takes_list
 from armada_cli.registry import local
 from armada_cli.registry.catalog import Catalog
@@ -78,11 +78,39 @@ def _read_parts(node: Node, kind: str, annotation: Any, label: str, context: Con
 
 
 def _read_part(node: Node, kind: str, label: str, context: Context) -> tuple[Any, Any]:
+    if kind == "student" and isinstance(node, Table) and "from" in node.entries:
+        return _read_given(node, label, context)
     points, data = _read_entry(node, kind, label, context)
     if len(points) > 1:
         context.problems.add(node.place, f"{label} must be one {kind}, this is a grid of {len(points)}", "Write one value each")
         return INVALID, data
     return points[0].choice if points else INVALID, data
+
+
+def _read_given(node: Table, label: str, context: Context) -> tuple[Any, Any]:
+    """A text teacher that exists already: ``{from: PLACE}``, which is the student `encoder` with that model, trained by nobody;
+    or ``{name: ..., from: PLACE}`` for another plugin."""
+    entries = dict(node.entries)
+    source = entries.pop("from")
+    for key in ("model", "train", "layers"):
+        if key in entries:
+            what = f"{label}.{key} does not go with `from`, whose model is taken as it is"
+            context.problems.add(entries[key].key, what, "Leave one of the two out")
+            return INVALID, None
+    name = entries.pop("name", None) or Entry(source.key, Scalar("encoder", source.key))
+    table = Table({"name": name, "model": source, **entries}, node.place)
+    before = len(context.problems.noted)
+    points, data = _read_entry(table, "student", label, context)
+    if not points or len(context.problems.noted) > before:
+        return INVALID, data
+    if len(points) > 1:
+        context.problems.add(
+            node.place, f"{label} must be one student, this is a grid of {len(points)}", "Write one value each"
+        )
+        return INVALID, data
+    choice = points[0].choice
+    data = {"from" if key == "model" else key: value for key, value in data.items()}
+    return dataclasses.replace(choice, given=True), data
 
 
 def _read_entry(entry: Node, kind: str, label: str, context: Context) -> tuple[list[Point], Any]:

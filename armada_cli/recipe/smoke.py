@@ -89,7 +89,8 @@ class Shrinker:
         options = dataclasses.replace(options, **parts) if parts else options
         train = {name: value for name, value in choice.train.items() if name not in TRAIN}
         limit = None if choice.limit is None else _few(choice.limit)
-        return dataclasses.replace(choice, registered=registered, options=options, train=train, limit=limit)
+        # a random model has no answers yet: where one is taken as it is, the tiny one is trained
+        return dataclasses.replace(choice, registered=registered, options=options, train=train, limit=limit, given=False)
 
     def _part(self, value: Any) -> Any:
         """A component that an option names, or several."""

@@ -75,7 +75,7 @@ def _restore_parts(kind: str, value: JSON, environment: Environment | None, any_
     if not isinstance(value, Mapping):
         return value
     registered, options = restore(kind, value, environment, any_version=any_version)
-    return Choice(registered, options, str(value["title"]))
+    return Choice(registered, options, str(value["title"]), given=bool(value.get("given", False)))
 
 
 def _as_tuple(value: JSON) -> Any:
@@ -97,6 +97,7 @@ def write_build(choice: Choice) -> dict[str, JSON]:
         "title": choice.title,
         "options": write_options(choice.options),
         "requires": list(component.requires),
+        **({"given": True} if choice.given else {}),
     }
 
 
