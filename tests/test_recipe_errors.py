@@ -15,7 +15,7 @@ from armada_cli.recipe import RecipeErrors, load_recipe
 from armada_cli.registry.catalog import Catalog
 
 SOUND = "student: reader\ntasks: sorting\nmethods: alone\n"
-TOP_KEYS = "extends, title, summary, student, teacher, tasks, methods, train, features, seeds, limit"
+TOP_KEYS = "extends, title, summary, student, teacher, tasks, methods, train, features, seeds, limit, select_on"
 
 
 @pytest.fixture(scope="module")
