@@ -251,6 +251,13 @@ class Runs:
                 for outputs in folder.glob("[!.]*"):
                     remove(outputs, self.outputs)
 
+    def sizes_of_outputs(self) -> dict[str, int]:
+        """Trial -> bytes of what its student has given for the rows of others, of those that gave something."""
+        sizes = {}
+        for folder in sorted(self.outputs.glob("[!.]*/")):
+            sizes[folder.name] = sum(path.stat().st_size for path in folder.glob("[!.]*/*") if path.is_file())
+        return {trial: size for trial, size in sizes.items() if size}
+
     def _sweep_outputs(self, trial_id: str) -> None:
         folder = self._outputs_of(trial_id)
         if not folder.is_dir():

@@ -820,6 +820,18 @@ class TaughtOptions:
         return {"teacher": Needs(self.teacher), "assistant": Needs(trial.student, learns, seed=trial.seed)}
 
 
+@dataclass(frozen=True)
+class MiscountedOptions(TaughtOptions):
+    def reads(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": ("logits",), "assistant": ("mean:*",)}
+
+
+@dataclass(frozen=True)
+class OvercountedOptions(TaughtOptions):
+    def reads(self, trial: Planned) -> dict[str, Any]:
+        return {"teacher": ("logits", "first:1"), "assistant": ("logits",)}
+
+
 class Taught(Labels):
     """Learns from the mean of two finished trials."""
 
@@ -1018,6 +1030,8 @@ METHODS = [
     ("dependencies", "a task that is classification; only a generation task has prompts", "Labels", AnswersOptions),
     ("dependencies", "needs 'assistant' and never asks for it", "HalfTaught", TaughtOptions),
     ("dependencies", "asks for the trial 'professor'", "OtherwiseTaught", TaughtOptions),
+    ("dependencies", r"reads\(\) does not name logits of 'assistant'", "Taught", MiscountedOptions),
+    ("dependencies", r"reads\(\) names first of 'teacher' in vain", "Taught", OvercountedOptions),
     ("made", "it raises AttributeError", "NeedsFeatures", NoOptions),
     ("terms", "0 of its terms on classification are marked task=True", "Unmarked", NoOptions),
     ("advice", "Its advice about 'task' is None; it must be the end", "Silent", NoOptions),

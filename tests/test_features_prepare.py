@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from parrot import Parrot, parrot_fixture  # noqa: F401 - the fixture `parrot`
 from safetensors.numpy import load_file, save_file
 
 from armada_cli import Environment, UserError
+from armada_cli.execution.outputs import write_outputs
 from armada_cli.features.carry import export_vectors, import_vectors
 from armada_cli.features.extract import ExtractionReport
 from armada_cli.features.identity import identity_key, input_hashes, teacher_identity
@@ -29,6 +31,7 @@ from armada_cli.features.prepare import (
 )
 from armada_cli.features.store import FeatureStore
 from armada_cli.main import run
+from armada_cli.runs import Runs
 from armada_cli.settings import Features
 
 TEXTS = [f"line {number} of the song" for number in range(12)] + ["line 3 of the song"]
@@ -261,6 +264,28 @@ def test_prune_removes_nothing_that_was_not_clearly_meant(
     assert "\n" not in message
     with FeatureStore.of(parrot.environment) as store:
         assert store.entries()[0].rows == 12
+
+
+def test_prune_removes_what_text_teachers_gave(parrot: Parrot, capsys: pytest.CaptureFixture[str]) -> None:
+    made(parrot)
+    runs = Runs(parrot.environment.runs)
+    for trial, rows in (("a" * 16, 1000), ("b" * 16, 10)):
+        with runs.lock_outputs(trial) as folder:
+            write_outputs(folder / "logits", rows, [torch.zeros(rows, 3)])
+    assert armada(parrot, "prune", "--teacher", "parrot", "--dry-run") == 0
+    assert "outputs" not in capsys.readouterr().out
+    assert armada(parrot, "prune", "--outputs", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "outputs of trial aaaaaaaaaaaaaaaa: 12 kB" in out
+    assert "Would remove outputs of 2 text teachers (13 kB)." in out
+    assert len(runs.sizes_of_outputs()) == 2
+    assert armada(parrot, "prune", "--outputs", "--yes") == 0
+    assert "Removed outputs of 2 text teachers (13 kB)." in capsys.readouterr().out
+    assert runs.sizes_of_outputs() == {}
+    with FeatureStore.of(parrot.environment) as store:
+        assert store.entries()[0].rows == 12
+    assert armada(parrot, "prune", "--outputs", "--yes") == 0
+    assert "nothing to remove" in capsys.readouterr().out
 
 
 def test_export_and_import_by_command(parrot: Parrot, capsys: pytest.CaptureFixture[str]) -> None:

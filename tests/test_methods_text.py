@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -779,3 +780,46 @@ def test_a_recipe_with_it_runs_as_smoke(tmp_path: Path, method: str) -> None:
         "run", "quickstart", "--smoke", "--runs", tmp_path, "--workers", "0", "--set", methods, "--set", "teacher=null"
     )
     assert done.status == 0, done.err
+
+
+# ------------------------------------------------------------------------------------------------- what is kept of a teacher
+
+
+def read_by(method: str, **options: Any) -> dict[str, tuple[Any, ...]]:
+    """What a method of a six-layer student asks of its twelve-layer teacher, as its options say."""
+    trial = Planned(choose("student", "bert-6l"), choose("task", "rte"), None, 0, "classification")
+    return choose("method", method, **options).options.reads(trial)
+
+
+def test_every_method_says_what_it_reads_of_its_text_teacher() -> None:
+    for method in ("kd", "sftn", "continuation-kd", "tinybert"):
+        assert read_by(method) == {"teacher": ("logits",)}
+    assert read_by("takd") == {"assistant": ("logits",)}
+    assert read_by("pkd") == {"teacher": ("logits", "first:2,4,6,8,10")}
+    assert read_by("pkd", layers=(1, 2, 3, 4, 5)) == {"teacher": ("logits", "first:1,2,3,4,5")}
+    assert read_by("rail-kd") == {"teacher": ("logits", "mean:*")}
+    assert read_by("rco", anchors=3) == {"teacher": ("logits",) * 3}
+    for method in ("metadistil", "tinybert-intermediate"):
+        assert read_by(method) == {"teacher": ("live",)}
+
+
+def test_check_counts_the_gigabytes_before_they_are_made(tmp_path: Path) -> None:
+    """MPNet has 12 layers of 768: 13 states a row for rail-kd, 5 for pkd; rco keeps its logits three times, the last ones with kd."""
+    teacher = "teacher: {name: mpnet-offline, train: {epochs: 3}}"
+    methods = ", ".join(f"{{name: {name}, as: {name}, {teacher}}}" for name in ("kd", "rail-kd", "pkd", "rco", "metadistil"))
+    recipe = tmp_path / "kept.yaml"
+    recipe.write_text(
+        "student: minilm-offline\ntasks: [tweets-offline]\nlimit: {train: 1000}\n" + f"methods: [{methods}]\n", encoding="utf-8"
+    )
+    ended = armada("check", recipe, "--json", "--runs", tmp_path / "runs")
+    assert ended.status == 0, ended.err
+    outputs = json.loads(ended.out)["outputs"]
+    assert [item["live"] for item in outputs if "live" in item] == ["metadistil"]
+    kept = {item["what"]: item["gigabytes"] for item in outputs if "what" in item}
+    assert kept.pop("logits of 3 epochs") is None, "this task's options do not tell its classes"
+    assert kept == pytest.approx(
+        {
+            "states of all layers": 1000 * 13 * 768 * 4 / 1e9,
+            "states of 5 layers": 1000 * 5 * 768 * 4 / 1e9,
+        }
+    )

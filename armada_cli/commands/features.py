@@ -174,6 +174,9 @@ def verify(ctx: click.Context, environment: Environment) -> None:
 @command.command("prune")
 @_selection
 @click.option("--keep", "recipes", metavar="RECIPE", multiple=True, help="All that this recipe does not use. Repeatable.")
+@click.option(
+    "--outputs", is_flag=True, help="What finished text teachers gave for training rows (RUNS/outputs/), and no vectors."
+)
 @click.option("--all", "everything", is_flag=True, help="Everything.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -183,27 +186,44 @@ def prune(
     teachers: tuple[str, ...],
     keys: tuple[str, ...],
     recipes: tuple[str, ...],
+    outputs: bool,
     everything: bool,
     dry_run: bool,
     yes: bool,
     environment: Environment,
 ) -> None:
-    """Remove stored vectors, with the prepared files made of them."""
-    if not (teachers or keys or recipes or everything):
-        raise UserError("nothing was chosen to be removed", "Name --teacher, --identity or --keep RECIPE, or say --all")
+    """Remove stored vectors, with the prepared files made of them, and what finished text teachers gave for training rows. All
+    of it is made again when it is needed."""
+    if not (teachers or keys or recipes or outputs or everything):
+        raise UserError(
+            "nothing was chosen to be removed", "Name --teacher, --identity or --keep RECIPE, or say --outputs or --all"
+        )
+    from armada_cli.runs import Runs
+
+    runs = Runs(environment.runs)
     with FeatureStore.of(environment) as store:
         entries = store.entries()
-        chosen = entries if everything else _choose(entries, teachers, keys) if teachers or keys else entries
-        used = {key for recipe in recipes for key in _used(recipe, environment)}
+        if teachers or keys:
+            entries = _choose(entries, teachers, keys)
+        elif outputs and not everything:
+            entries = []
+        used, trials = _used(recipes, environment)
+        given = {} if (teachers or keys) and not (outputs or everything) else runs.sizes_of_outputs()
+        given = {trial: size for trial, size in given.items() if trial not in trials}
+        chosen = entries
         chosen = [entry for entry in chosen if entry.key not in used]
         files = [path for path, key in _prepared(environment) if key in {entry.key for entry in chosen}]
         for entry in chosen:
             print_line(
                 f"{entry.teacher} {entry.key}: {_count(entry.rows, 'vector')}, {_bytes(entry.size)}  {_options(entry)}".rstrip()
             )
+        for trial, size in given.items():
+            print_line(f"outputs of trial {trial}: {_bytes(size)}")
         rows, size = sum(entry.rows for entry in chosen), sum(entry.size for entry in chosen)
-        summary = f"{_count(rows, 'vector')} ({_bytes(size)}) and {_count(len(files), 'prepared file')}"
-        if not chosen:
+        words = [f"{_count(rows, 'vector')} ({_bytes(size)}) and {_count(len(files), 'prepared file')}"] if chosen else []
+        words += [f"outputs of {_count(len(given), 'text teacher')} ({_bytes(sum(given.values()))})"] if given else []
+        summary = ", and ".join(words)
+        if not words:
             click.echo("There is nothing to remove.")
             return
         if dry_run:
@@ -219,7 +239,10 @@ def prune(
             store.remove(entry.key)
         for path in files:
             remove(path, environment.runs, must=True)
-        store.compact()
+        for trial in given:
+            runs.drop_outputs(trial)
+        if chosen:
+            store.compact()
     click.echo(f"Removed {summary}.")
 
 
@@ -273,13 +296,16 @@ def _choose(entries: list[StoredTeacher], teachers: tuple[str, ...], keys: tuple
     return list({entry.key: entry for entry in chosen}.values())
 
 
-def _used(recipe: str, environment: Environment) -> set[str]:
-    """Keys of the teacher identities that a recipe uses."""
+def _used(recipes: tuple[str, ...], environment: Environment) -> tuple[set[str], set[str]]:
+    """Keys of the teacher identities that recipes use, and ids of their trials."""
     from armada_cli.plan.planning import make_plan
     from armada_cli.recipe.loader import load_recipe
 
-    plan = make_plan(load_recipe(recipe, load_catalog(), environment), environment)
-    return {job.identity_key for job in plan.feature_jobs.values()}
+    plans = [make_plan(load_recipe(recipe, load_catalog(), environment), environment) for recipe in recipes]
+    return (
+        {job.identity_key for plan in plans for job in plan.feature_jobs.values()},
+        {trial.id for plan in plans for trial in plan.everything},
+    )
 
 
 def _prepared(environment: Environment) -> list[tuple[Path, str]]:

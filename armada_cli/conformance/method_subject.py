@@ -156,11 +156,16 @@ class MethodSubject(Subject):
     def made(self, setup: Setup) -> Method:
         noted = self.asked_for.setdefault(setup.problem.kind, set())
         with self.at_work():
-            return self.card.load()(self.options, _note_roles(setup, noted))
+            return self.card.load()(self.options, _note_roles(setup, noted, self.read.setdefault(setup.problem.kind, set())))
 
     @functools.cached_property
     def asked_for(self) -> dict[str, set[str]]:
         """Kind of task -> the roles of finished trials that the method asked its setup for."""
+        return {}
+
+    @functools.cached_property
+    def read(self) -> dict[str, set[tuple[str, str | TopTokens]]]:
+        """Kind of task -> what the method asked to be kept: a role, and ``logits``, ``mean``, .. or `TopTokens`."""
         return {}
 
     def train(
@@ -230,8 +235,16 @@ def _tokens(model: RowModel, asked: TopTokens, rows: Tensor) -> TokenTargets:
     return TokenTargets(*keep_top(said.logits, asked), said.labels)
 
 
-def _note_roles(setup: Setup, noted: set[str]) -> Setup:
-    """The setup, writing down which finished trials it is asked for."""
+def _note_roles(setup: Setup, noted: set[str], read: set[tuple[str, str | TopTokens]]) -> Setup:
+    """The setup, writing down which finished trials it is asked for, and what is to be kept of them."""
+
+    def keeping(give: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(role: str, what: str | TopTokens, *arguments: Any, **more: Any) -> Any:
+            noted.add(role)
+            read.add((role, what if isinstance(what, TopTokens) else what.partition(":")[0]))
+            return give(role, what, *arguments, **more)
+
+        return ask
 
     def noting(give: Callable[..., Any]) -> Callable[..., Any]:
         def ask(role: str, *arguments: Any, **more: Any) -> Any:
@@ -246,8 +259,8 @@ def _note_roles(setup: Setup, noted: set[str]) -> Setup:
 
     return dataclasses.replace(
         setup,
-        cached=noting(setup.cached),
-        cached_tokens=noting(setup.cached_tokens),
+        cached=keeping(setup.cached),
+        cached_tokens=keeping(setup.cached_tokens),
         finished=noting(setup.finished),
         layers=noting(setup.layers),
         epochs=noting(setup.epochs),

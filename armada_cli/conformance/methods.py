@@ -9,7 +9,7 @@ import torch
 from armada_cli.conformance import hooks
 from armada_cli.conformance.asking import Broken, asked, quoted, require
 from armada_cli.conformance.method_subject import STEPS, STOP, MethodSubject, Trained
-from armada_cli.conformance.needs import ask_for_needs, judge_asked, plan_toy
+from armada_cli.conformance.needs import ask_for_needs, judge_asked, judge_read, plan_toy
 from armada_cli.conformance.problems import (
     draw_features,
     draw_rows,
@@ -180,6 +180,7 @@ def check_dependencies(subject: MethodSubject) -> str:
         needs = ask_for_needs(subject.options, plan_toy(kind, subject.needs_teacher))
         if kind in subject.trained:
             judge_asked(type(subject.trained[kind].method), needs, subject.asked_for[kind], kind)
+            judge_read(subject.options, plan_toy(kind, subject.needs_teacher), subject.read[kind])
         words |= needs
     return f"Needs {', '.join(words)}" if words else "It needs no other trial"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from armada_cli.conformance.asking import Broken, require
 from armada_cli.conformance.parts import require_choice
-from armada_cli.contracts import Choice, Component, Method, Needs, NoOptions, Planned, Registered
+from armada_cli.contracts import LIVE, Choice, Component, Method, Needs, NoOptions, Planned, Registered, TopTokens
 from armada_cli.errors import UserError
 from armada_cli.registry.choosing import choose
 
@@ -114,6 +114,28 @@ def judge_asked(method: type[Method], needs: Mapping[str, Needs], asked_for: set
         f"It needs {', '.join(map(repr, idle))} and never asks for {'it' if len(idle) == 1 else 'them'} on {kind}: a trial "
         "would be trained for nothing. Leave the role out, or ask `setup` for what it gives",
     )
+
+
+def judge_read(options: Any, trial: Planned, read: set[tuple[str, str | TopTokens]]) -> None:
+    """Whether what a method asked to be kept of finished trials is what its options' `reads` says; nothing without `reads`.
+
+    Args:
+        read: role, and ``logits``, ``pooled``, ``first``, ``mean`` or `TopTokens`.
+
+    Raises:
+        Broken: `armada check` would count other gigabytes than are made.
+    """
+    if not hasattr(options, "reads"):
+        return
+    said = {
+        (role, what.partition(":")[0] if isinstance(what, str) else what)
+        for role, parts in options.reads(trial).items()
+        for what in parts
+        if what != LIVE
+    }
+    for stray, words in ((read - said, "does not name {}, which is asked for"), (said - read, "names {} in vain")):
+        named = ", ".join(sorted(f"{what if isinstance(what, str) else 'TopTokens'} of {role!r}" for role, what in stray))
+        require(not stray, f"On {trial.kind} reads() {words.format(named)}: `armada check` counts what it names")
 
 
 def _describe(needs: Mapping[str, Needs]) -> str:

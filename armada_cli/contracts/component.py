@@ -158,8 +158,8 @@ class Component:
         ``dependencies(trial) -> dict[role, Needs]``: for a method, the trials that must be finished before `trial`, a
             `Planned`, can begin; the role ``start`` is where its student begins.
         ``reads(trial) -> dict[role, tuple]``: for a method, what it will ask of the students of those trials for every
-            training row, so that `armada check` can tell what it costs: names as `Setup.cached` takes them, `TopTokens`, or
-            ``live`` for one that is asked at every step.
+            training row, so that `armada check` can tell what it costs: names as `Setup.cached` takes them (one that is asked
+            of n epochs n times), `TopTokens`, or ``live`` for one that is asked at every step.
         ``members() -> tuple[Choice, ...]``: for a teacher that stands for several, whose vectors are kept one by one; its
             ``apart`` tells whether their features stay apart (`Setup.parts`).
         ``prepare(environment) -> None``: make what the component needs on this machine beyond its packages, once, such as

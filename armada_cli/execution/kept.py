@@ -3,6 +3,7 @@ Imports nothing heavy."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,8 +11,6 @@ from armada_cli.contracts import LIVE, Choice, Planned, TopTokens
 from armada_cli.execution.extent import input_length, training_rows
 from armada_cli.execution.judgement import Verdict
 from armada_cli.plan.trials import Plan, Trial
-
-ASKED = {"logits": "logits", "pooled": "pooled outputs", "first": "states of layers", "mean": "states of layers"}
 
 
 def list_outputs(plan: Plan, trials: Iterable[Trial], verdict: Verdict) -> list[dict[str, Any]]:
@@ -25,8 +24,9 @@ def list_outputs(plan: Plan, trials: Iterable[Trial], verdict: Verdict) -> list[
     """
     known = {trial.id: trial for trial in plan.everything}
     records: dict[tuple[str, str, str], dict[str, Any]] = {}
+    often: dict[tuple[str, str, str], int] = {}
     for trial in trials:
-        for role, what in _reads(trial):
+        for (role, what), times in Counter(_reads(trial)).items():
             teacher = known.get(trial.depends.get(role, ""))
             if teacher is None:
                 continue
@@ -36,7 +36,13 @@ def list_outputs(plan: Plan, trials: Iterable[Trial], verdict: Verdict) -> list[
                 record |= {"live": trial.method.title, "parameters": size.get("parameters")}
             else:
                 record |= {"what": _describe(what), "gigabytes": _gigabytes(what, trial, training_rows(trial, verdict), size)}
-            records.setdefault((teacher.id, repr(trial.limit), repr(what)), record)
+            key = teacher.id, repr(trial.limit), f"{what} {trial.method.title}" if what == LIVE else repr(what)
+            records.setdefault(key, record)
+            often[key] = max(times, often.get(key, 1))
+    for key, times in often.items():
+        if times > 1 and "what" in (record := records[key]):
+            record["what"] += f" of {times} epochs"
+            record["gigabytes"] = None if record["gigabytes"] is None else record["gigabytes"] * times
     return list(records.values())
 
 
@@ -58,7 +64,10 @@ def _says(choice: Choice, name: str) -> Mapping[str, Any]:
 def _describe(what: str | TopTokens) -> str:
     if isinstance(what, TopTokens):
         return f"{what.kept} tokens at each of the responses' in {what.precision}"
-    return ASKED.get(what.split(":")[0], what)
+    part, _, layers = what.partition(":")
+    if layers:
+        return f"states of {'all' if layers == '*' else layers.count(',') + 1} layer{'s' * (layers == '*' or ',' in layers)}"
+    return {"pooled": "pooled outputs"}.get(part, part)
 
 
 def _gigabytes(what: str | TopTokens, trial: Trial, rows: int | None, size: Mapping[str, int]) -> float | None:

@@ -9,14 +9,14 @@ from armada_cli.contracts import Batch, Component, Method, Setup, StudentOutput,
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
 from armada_cli.methods.pkd import joined, layers_distance, match_layers
-from armada_cli.methods.text_teacher import TextTeacherOptions, first_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import LiveTeacherOptions, first_tokens, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class MetaDistilOptions(TextTeacherOptions):
+class MetaDistilOptions(LiveTeacherOptions):
     controls: ClassVar[tuple[str, ...]] = ()  # its teacher is not what a finished trial gives: it goes on learning
 
     teacher_lr: float = option(1e-5, "Learning rate of the teacher", above=0)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from armada_cli.contracts import Batch, Component, Environment, Method, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Component, Environment, Method, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import SoftLabelOptions, first_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import SoftLabelOptions, depth_of, first_tokens, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +32,14 @@ class PKDOptions(SoftLabelOptions):
         "A learned linear map from the student's states to the teacher's width: auto where the widths differ, none, linear",
         choices=("auto", "none", "linear"),
     )
+
+    def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
+        """Layers that cannot be counted before the models are here are all of them."""
+        deep, shallow = depth_of(self.teacher), depth_of(trial.student)
+        layers = self.layers
+        if layers is None and deep is not None and shallow is not None and 2 <= shallow <= deep:
+            layers = tuple(match_layers(deep, shallow, self.strategy))
+        return {"teacher": ("logits", f"first:{','.join(map(str, layers))}" if layers else "first:*")}
 
     def problems(self, environment: Environment) -> Iterable[str]:
         if self.layers is not None and (not self.layers or min(self.layers) < 1):

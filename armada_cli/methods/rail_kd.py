@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from armada_cli.contracts import Batch, Component, Environment, Method, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Component, Environment, Method, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
 from armada_cli.methods.text_teacher import REDUCTIONS, TextTeacherOptions, mean_tokens, states_of_one_row
@@ -37,6 +37,9 @@ class RailKDOptions(TextTeacherOptions):
     def problems(self, environment: Environment) -> Iterable[str]:
         if self.alpha + self.beta > 1:
             yield f"alpha and beta: {self.alpha} and {self.beta} are more than 1 together; the labels have what is left of 1"
+
+    def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
+        return {"teacher": ("logits", "mean:*")}
 
 
 def draw_layers(teacher: int, count: int, seed: int) -> list[int]:

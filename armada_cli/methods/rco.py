@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from armada_cli.contracts import Batch, Component, Method, Needs, Planned, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Component, Method, Needs, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.methods.kinds import WITH_LOGITS
 from armada_cli.methods.text_teacher import SoftLabelOptions
 
@@ -19,6 +19,9 @@ class RCOOptions(SoftLabelOptions):
 
     def dependencies(self, trial: Planned) -> dict[str, Needs]:
         return {"teacher": Needs(self.teacher, seed=self.teacher_seed, epochs=self.anchors > 1)}
+
+    def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
+        return {"teacher": ("logits",) * min(self.anchors, self.teacher.train.get("epochs", self.anchors))}
 
 
 def space_anchors(anchors: int, epochs: int) -> list[int]:

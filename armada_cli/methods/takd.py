@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from armada_cli.contracts import Batch, Choice, Component, Method, Needs, Planned, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Choice, Component, Method, Needs, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import SoftLabelOptions
+from armada_cli.methods.text_teacher import SoftLabelOptions, depth_of
 from armada_cli.registry.choosing import choose
 
 
@@ -37,6 +37,9 @@ class TAKDOptions(SoftLabelOptions):
         assistant = self.assistant or shortened(self.teacher, trial.student)
         return {"assistant": Needs(assistant, taught, seed=self.teacher_seed)}
 
+    def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
+        return {"assistant": ("logits",)}
+
 
 def shortened(teacher: Choice, student: Choice) -> Choice:
     """The teacher with its first layers, as many as lie midway between its own and the student's, rounded up: 9 of 12 for a
@@ -45,7 +48,7 @@ def shortened(teacher: Choice, student: Choice) -> Choice:
     Raises:
         UserError: the teacher does not say how many layers it has, or cannot be shortened.
     """
-    deep, shallow = _depth(teacher), _depth(student)
+    deep, shallow = depth_of(teacher), depth_of(student)
     if deep is None or "layers" not in {item.name for item in dataclasses.fields(teacher.options)}:
         raise UserError(
             f"method 'takd' cannot shorten teacher {teacher.name!r}, whose layers are not known",
@@ -53,10 +56,6 @@ def shortened(teacher: Choice, student: Choice) -> Choice:
         )
     layers = min(deep, (deep + (shallow or deep // 2) + 1) // 2)
     return dataclasses.replace(teacher, options=dataclasses.replace(teacher.options, layers=layers))
-
-
-def _depth(choice: Choice) -> int | None:
-    return (choice.options.size() if hasattr(choice.options, "size") else {}).get("layers")
 
 
 class TAKD(Method):

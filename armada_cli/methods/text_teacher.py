@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from armada_cli.contracts import Choice, Model, Needs, Planned, StudentOutput, option
+from armada_cli.contracts import LIVE, Choice, Model, Needs, Planned, StudentOutput, TopTokens, option
 from armada_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +29,17 @@ class TextTeacherOptions:
     def dependencies(self, trial: Planned) -> dict[str, Needs]:
         return {"teacher": Needs(self.teacher, seed=self.teacher_seed)}
 
+    def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
+        return {"teacher": ("logits",)}
+
+
+@dataclass(frozen=True)
+class LiveTeacherOptions(TextTeacherOptions):
+    """The same of a teacher that is asked at every step."""
+
+    def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
+        return {"teacher": (LIVE,)}
+
 
 @dataclass(frozen=True)
 class SoftLabelOptions(TextTeacherOptions):
@@ -41,6 +52,11 @@ class SoftLabelOptions(TextTeacherOptions):
         "batchmean: the divergence per example; mean: divided by the number of classes too",
         choices=REDUCTIONS,
     )
+
+
+def depth_of(choice: Choice) -> int | None:
+    """How many layers a student says it has, before it is made; None for one that does not say."""
+    return (choice.options.size() if hasattr(choice.options, "size") else {}).get("layers")
 
 
 def states_of_one_row(model: Model, what: str) -> tuple[Tensor, ...]:

@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from armada_cli.contracts import Batch, Component, Method, Needs, Planned, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Component, Method, Needs, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import TextTeacherOptions, look_at_one_row
+from armada_cli.methods.text_teacher import LiveTeacherOptions, look_at_one_row
 from armada_cli.registry.choosing import choose
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MASKED = -100.0
 
 
 @dataclass(frozen=True)
-class IntermediateOptions(TextTeacherOptions):
+class IntermediateOptions(LiveTeacherOptions):
     # The tokens of another row have no partners, so its states cannot stand in for those of a row.
     controls: ClassVar[tuple[str, ...]] = ()
 
@@ -58,6 +58,9 @@ class TinyBERTOptions(IntermediateOptions):
         }
         first = dataclasses.replace(choose("method", "tinybert-intermediate", **shared), train=train)
         return {**super().dependencies(trial), "start": Needs(trial.student, first, seed=trial.seed)}
+
+    def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
+        return {"teacher": ("logits",)}
 
 
 # ------------------------------------------------------------------------------------------------------ the first stage
