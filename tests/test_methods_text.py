@@ -804,7 +804,7 @@ def test_every_method_says_what_it_reads_of_its_text_teacher() -> None:
 
 
 def test_check_counts_the_gigabytes_before_they_are_made(tmp_path: Path) -> None:
-    """MPNet has 12 layers of 768: 13 states a row for rail-kd, 5 for pkd; rco keeps its logits three times, the last ones with kd."""
+    """MPNet has 12 layers of 768: 13 states a row for rail-kd, 5 for pkd; rco keeps logits of 3 epochs, the last with kd."""
     teacher = "teacher: {name: mpnet-offline, train: {epochs: 3}}"
     methods = ", ".join(f"{{name: {name}, as: {name}, {teacher}}}" for name in ("kd", "rail-kd", "pkd", "rco", "metadistil"))
     recipe = tmp_path / "kept.yaml"
