@@ -454,6 +454,9 @@ class Scalar(Model):
         w = self.module.w if parameters is None else parameters["w"]
         return StudentOutput(w.expand(len(rows), 1), torch.zeros(len(rows), 1))
 
+    def inputs(self, rows: Any) -> dict[str, torch.Tensor]:
+        return {}
+
 
 def metadistil(setup: Setup, **options: Any) -> MetaDistil:
     method = MetaDistil(MetaDistilOptions(**{"beta": 0.0, **options}), setup)

@@ -131,7 +131,9 @@ def test_seeds_differ_and_controls_differ(recipe, tmp_path, monkeypatch):
     for name in ("shuffled", "noise"):
         given = getattr(controls, name)
         monkeypatch.setattr(
-            controls, name, lambda h_t, seed, name=name, given=given: asked.append((name, seed)) or given(h_t, seed)
+            controls,
+            name,
+            lambda h_t, seed, *more, name=name, given=given: asked.append((name, seed)) or given(h_t, seed, *more),
         )
     path = recipe(
         methods="[{name: armada, hidden: 48, beta: 0.1, features: {control: [none, shuffled, noise]}}]", seeds="[0, 1]"

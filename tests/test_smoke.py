@@ -78,6 +78,8 @@ def test_what_is_still_to_be_fetched_stops_no_smoke_run(monkeypatch: pytest.Monk
     for kind in ("student", "teacher", "task"):
         for registered in catalog.current().components(kind):
             options = registered.component.options
+            if registered.name == "texts":
+                continue  # one of three options must be given, whatever is on the machine
             if all(field.default is not dataclasses.MISSING for field in dataclasses.fields(options)):
                 complaints[f"{kind} {registered.name}"] = list(getattr(options(), "problems", lambda _: [])(Environment()))
     assert len(complaints) > 35

@@ -204,7 +204,12 @@ class VisualBert(Encoder):
 
         place = self.options.tokenizer
         try:
-            return AutoTokenizer.from_pretrained(str(hub.local_folder(place) or place), **(self.where | {"revision": "main"}))
+            return AutoTokenizer.from_pretrained(
+                str(hub.local_folder(place) or place),
+                revision="main",
+                local_files_only=self.environment.offline,
+                trust_remote_code=False,
+            )
         except Exception as error:
             raise hub.cannot_load("student", place, "tokenizer", error, self.environment) from error
 
