@@ -47,6 +47,10 @@ def given(name: str, folder: Path) -> dict[str, Any]:
             "\n".join(["text,label", *(row.replace(",", ";", row.count(",") - 1) for row in rows)]), encoding="utf-8"
         )
         return {"file": str(table), "label": "label"}
+    if name == "texts":
+        lines = folder / "lines.txt"
+        lines.write_text("\n".join(broken_plugins.SENTENCES), encoding="utf-8")
+        return {"file": str(lines)}
     if name in ("precomputed", "ensemble"):
         np.save(folder / "vectors.npy", np.eye(4, dtype=np.float32))
         (folder / "texts.txt").write_text("one\ntwo\nthree\nfour\n", encoding="utf-8")
