@@ -10,8 +10,10 @@ import torch
 
 from armada_cli.models import architectures, hub, tiny
 
-HIDDEN = 32
-
+HIDDEN = tiny.WIDTHS["hidden_size"]
+HEADS = tiny.WIDTHS["num_attention_heads"]
+"""As many as a known model made small has: a method that compares heads finds the same number whether a model's own
+configuration is on this machine or not."""
 
 POSITIONS = 514
 """Tokens; as many as BERT reads, and two that RoBERTa's padding takes."""
@@ -33,10 +35,10 @@ def save(folder: Path, architecture: str, place: str, layers: int | None, revisi
         UserError: the configuration does not allow so few layers.
     """
     deep = 2 if layers is None else layers + 1
-    narrowed = narrow(hub.model_folder(place, revision), layers, deep)
-    if narrowed is not None:
-        return tiny.once(folder / f"{architecture}-{tiny.digest(narrowed)}", lambda path: _make(path, architecture, narrowed))
-    return tiny.once(folder / f"{architecture}-{deep}", lambda path: _make(path, architecture, _plain(architecture, deep)))
+    config = narrow(hub.model_folder(place, revision), layers, deep)
+    if config is None:
+        config = _plain(architecture, deep)
+    return tiny.once(folder / f"{architecture}-{tiny.digest(config)}", lambda path: _make(path, architecture, config))
 
 
 def narrow(known: Path | None, layers: int | None, deep: int) -> Any | None:
@@ -73,7 +75,7 @@ def _plain(architecture: str, layers: int) -> Any:
         architecture,
         hidden_size=HIDDEN,
         num_hidden_layers=layers,
-        num_attention_heads=2,
+        num_attention_heads=HEADS,
         intermediate_size=2 * HIDDEN,
         max_position_embeddings=POSITIONS,
         pad_token_id=0,
