@@ -96,7 +96,7 @@ class Training:
             labels=encoded.labels,
             seed=0,
             train=TRAIN,
-            losses=lambda choice: _loss(choice),
+            losses=_loss,
             stream=lambda name: stream(0, name),
             steps=steps,
             learning_rate=lambda step: learning_rate(TRAIN, steps, step),
@@ -128,8 +128,7 @@ class Training:
 
 
 def _loss(choice: Any) -> Any:
-    registered = catalog.current().find("loss", choice["name"])
-    return registered.component.load()(registered.component.options())
+    return choice.registered.component.load()(choice.options)
 
 
 def alternate(actions: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
