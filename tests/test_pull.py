@@ -184,6 +184,20 @@ def test_a_single_term_is_compared_with_nothing_and_needs_no_line() -> None:
     assert scales.warnings([{"step": 0, "terms": {"task": [1.0, "unknown"]}}], {}) == []
 
 
+def test_a_term_that_says_it_is_of_inner_layers_gives_no_warning() -> None:
+    below = torch.ones(2, 4, requires_grad=True)
+    h = 2 * below
+    terms = [Term("task", 1.0, h.mean(), task=True), Term("layers", 1.0, below.norm(), inner=True)]
+    measured = measure(terms, h)
+    assert measured["layers"] == [pytest.approx(8**0.5, rel=1e-5), "by inner layers"]
+    assert scales.warnings([{"step": 0, "terms": measured}], {}) == []
+
+
+def test_a_term_of_inner_layers_that_passes_the_last_is_measured() -> None:
+    h = torch.ones(2, 4, requires_grad=True)
+    assert measure([Term("layers", 1.0, h.sum(), inner=True)], h)["layers"] == [8.0, pytest.approx(8**0.5, rel=1e-5)]
+
+
 def test_a_constant_pulls_with_0_and_what_is_not_finite_is_no_number() -> None:
     h = torch.ones(3, requires_grad=True)
     terms = [Term("constant", 1.0, torch.tensor(2.0)), Term("broken", 1.0, (h - 1).norm().log())]

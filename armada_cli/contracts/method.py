@@ -66,12 +66,14 @@ class Needs:
 @dataclass(frozen=True)
 class Term:
     """One addend of the objective: `weight * value` is added to the loss. `task` marks the task's own supervised term,
-    against which the others' gradients at h'_s are compared."""
+    against which the others' gradients at h'_s are compared. `inner` marks one of inner layers, which may reach the student
+    without passing h'_s: that its pull there cannot be measured is no sign of a fault."""
 
     name: str
     weight: float
     value: Tensor
     task: bool = False
+    inner: bool = False
 
 
 class Model(ABC):

@@ -147,7 +147,7 @@ class MetaDistil(Method):
         if self.hidden_states:
             h_s, h_t = first_tokens(own, self.student_layers), first_tokens(taught, self.teacher_layers)
             h_s = h_s if self.projection is None else self.projection(h_s)
-            terms.append(Term("layers", options.beta, layers_distance(joined(h_t), joined(h_s))))
+            terms.append(Term("layers", options.beta, layers_distance(joined(h_t), joined(h_s)), inner=True))
         return terms
 
     # ------------------------------------------------------------------------------------------------- the teacher's step

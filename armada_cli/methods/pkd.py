@@ -149,7 +149,7 @@ class PKD(Method):
         return [
             Term("task", 1 - options.alpha, task_loss(kind, output.logits, batch.labels), task=True),
             Term("soft labels", options.alpha, soft_labels(kind, z_t, output.logits, options.temperature, options.reduction)),
-            Term("layers", options.beta, layers_distance(joined(h_t), joined(h_s), options.normalize)),
+            Term("layers", options.beta, layers_distance(joined(h_t), joined(h_s), options.normalize), inner=True),
         ]
 
     def advice(self) -> dict[str, str]:

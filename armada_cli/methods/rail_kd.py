@@ -132,7 +132,7 @@ class RailKD(Method):
         return [
             Term("task", 1 - options.alpha - options.beta, task_loss(kind, output.logits, batch.labels), task=True),
             Term("soft labels", options.alpha, soft_labels(kind, z_t, output.logits, options.temperature, options.reduction)),
-            Term("layers", options.beta, unit_distance(u_t, u_s, options.distance)),
+            Term("layers", options.beta, unit_distance(u_t, u_s, options.distance), inner=True),
         ]
 
     def representations(self, batch: Batch, output: StudentOutput) -> dict[str, Tensor]:

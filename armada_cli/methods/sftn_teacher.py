@@ -108,8 +108,8 @@ class SFTNTeacher(Method):
         labels = torch.stack([task_loss(kind, z, batch.labels) for z in logits]).mean()
         return [
             Term("task", 1.0, task_loss(kind, output.logits, batch.labels), task=True),
-            Term("branches", self.options.branch_kl, divergence),
-            Term("branches' labels", self.options.branch_labels, labels),
+            Term("branches", self.options.branch_kl, divergence, inner=True),
+            Term("branches' labels", self.options.branch_labels, labels, inner=True),
         ]
 
     def advice(self) -> dict[str, str]:

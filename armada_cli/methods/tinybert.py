@@ -156,8 +156,8 @@ class TinyBERTIntermediate(Method):
         return [
             # Nothing is learned of it: it shows how well the student guesses, and keeps every weight in the graph.
             Term("task", 0.0, task_loss(self.setup.problem.kind, output.logits, batch.labels), task=True),
-            Term("attention", 1.0, torch.stack(attention).sum()),
-            Term("hidden states", 1.0, torch.stack(states).sum()),
+            Term("attention", 1.0, torch.stack(attention).sum(), inner=True),
+            Term("hidden states", 1.0, torch.stack(states).sum(), inner=True),
         ]
 
     def _scores(self, watch: ScoreWatch, output: StudentOutput, side: str) -> list[Tensor]:

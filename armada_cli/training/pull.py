@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from armada_cli.contracts import StudentOutput, Term
-from armada_cli.training.scales import NOT_FINITE, UNKNOWN, Figure
+from armada_cli.training.scales import INNER, NOT_FINITE, UNKNOWN, Figure
 
 
 def anchor(output: StudentOutput) -> Tensor:
@@ -23,8 +23,8 @@ def anchor(output: StudentOutput) -> Tensor:
 def measure(terms: Sequence[Term], at: Tensor) -> dict[str, list[Figure]]:
     """For each term its weighted value and the norm of its gradient at the tensor `at`.
 
-    A gradient that autograd calls unused is `UNKNOWN`, not 0: the term reaches the student by another way than through `at`. A
-    term that needs no gradient at all is a constant and pulls with 0.
+    A gradient that autograd calls unused is `UNKNOWN`, not 0: the term reaches the student by another way than through `at`;
+    where the term says that it does, it is `INNER`. A term that needs no gradient at all is a constant and pulls with 0.
     """
     measured: dict[str, list[Figure]] = {}
     for term in terms:
@@ -32,7 +32,8 @@ def measure(terms: Sequence[Term], at: Tensor) -> dict[str, list[Figure]]:
         norm: Figure = 0.0
         if weighted.requires_grad:
             gradient = torch.autograd.grad(weighted, at, retain_graph=True, allow_unused=True)[0]
-            norm = UNKNOWN if gradient is None else _figure(float(gradient.float().norm()))
+            unused = INNER if term.inner else UNKNOWN
+            norm = unused if gradient is None else _figure(float(gradient.float().norm()))
         measured[term.name] = [_figure(float(weighted.detach())), norm]
     return measured
 

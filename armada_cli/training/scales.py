@@ -8,10 +8,13 @@ from statistics import median
 from typing import Any, TypeAlias
 
 Figure: TypeAlias = float | str
-"""A number, or one of the words `UNKNOWN` and `NOT_FINITE`."""
+"""A number, or one of the words `UNKNOWN`, `INNER` and `NOT_FINITE`."""
 
 UNKNOWN = "unknown"
 """Stands for a gradient that could not be measured. It is not 0: nobody knows how large it is."""
+
+INNER = "by inner layers"
+"""Stands for the gradient at h'_s of a term that reaches the student below it, as its method says (`Term.inner`)."""
 
 NOT_FINITE = "not finite"
 """Stands for NaN and infinity."""
