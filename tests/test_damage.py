@@ -16,6 +16,7 @@ from running import armada, by_method, results, train
 from torch import nn
 
 from armada_cli.digests import DamagedDigests, differences, read_digests, write_digests
+from armada_cli.errors import UserError
 from armada_cli.execution.outputs import keep_outputs, read_outputs, write_outputs
 from armada_cli.runs import Runs
 from armada_cli.training import checkpoint
@@ -205,6 +206,21 @@ def test_outputs_of_a_text_teacher_that_are_damaged_are_computed_again(tmp_path:
     assert read_outputs(folder, 5) is None
     assert torch.equal(keep_outputs(folder, 5, lambda: logits.split(3)), logits)
     assert torch.equal(keep_outputs(folder, 5, lambda: pytest.fail("they are there")), logits)
+
+
+def test_outputs_in_half_precision_are_what_float16_holds_of_them(tmp_path: Path) -> None:
+    states = torch.randn(5, 2, 3)
+    kept = keep_outputs(tmp_path / "outputs", 5, lambda: states.split(2), "float16")
+    assert torch.equal(kept, states.half())
+    assert (tmp_path / "outputs" / "values.npy").stat().st_size < 5 * 2 * 3 * 2 + 200
+
+
+def test_outputs_too_large_for_half_precision_are_refused_and_not_kept(tmp_path: Path) -> None:
+    states = torch.tensor([[[1.0], [-7e4]]])
+    with pytest.raises(UserError, match=r"reach 7e[+]04, and float16 holds 65504 at most") as refused:
+        keep_outputs(tmp_path / "outputs", 1, lambda: [states], "float16")
+    assert refused.value.hint == "Say `stored_in: float32`"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_without_a_score_is_no_result(recipe: Callable[..., Path], tmp_path: Path) -> None:

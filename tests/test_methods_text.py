@@ -798,15 +798,30 @@ def test_every_method_says_what_it_reads_of_its_text_teacher() -> None:
     assert read_by("pkd") == {"teacher": ("logits", "first:2,4,6,8,10")}
     assert read_by("pkd", layers=(1, 2, 3, 4, 5)) == {"teacher": ("logits", "first:1,2,3,4,5")}
     assert read_by("rail-kd") == {"teacher": ("logits", "mean:*")}
+    assert read_by("rail-kd", stored_in="float16") == {"teacher": ("logits", "mean:* float16")}
     assert read_by("rco", anchors=3) == {"teacher": ("logits",) * 3}
     for method in ("metadistil", "tinybert-intermediate"):
         assert read_by(method) == {"teacher": ("live",)}
+
+
+@pytest.mark.parametrize("method", ["pkd", "rail-kd"])
+def test_states_are_kept_and_learned_in_half_precision(
+    recipe: Callable[..., Path], tiny_student: Path, tmp_path: Path, method: str
+) -> None:
+    teacher = f"{{name: encoder, model: {tiny_student}}}"
+    methods = f"[{{name: {method}, teacher: {teacher}{METHODS[method][0]}, stored_in: float16}}]"
+    path = recipe(methods=methods, train=TRAIN, limit="{train: 40, validation: 16}", teacher="null")
+    done = train(path, tmp_path / "runs")
+    assert done.status == 0, done.err
+    kept = [np.load(file, mmap_mode="r") for file in (tmp_path / "runs").rglob("values.npy")]
+    assert sorted((array.ndim, array.dtype.name) for array in kept) == [(2, "float32"), (3, "float16")]
 
 
 def test_check_counts_the_gigabytes_before_they_are_made(tmp_path: Path) -> None:
     """MPNet has 12 layers of 768: 13 states a row for rail-kd, 5 for pkd; rco keeps logits of 3 epochs, the last with kd."""
     teacher = "teacher: {name: mpnet-offline, train: {epochs: 3}}"
     methods = ", ".join(f"{{name: {name}, as: {name}, {teacher}}}" for name in ("kd", "rail-kd", "pkd", "rco", "metadistil"))
+    methods += f", {{name: pkd, as: half, stored_in: float16, {teacher}}}"
     recipe = tmp_path / "kept.yaml"
     recipe.write_text(
         "student: minilm-offline\ntasks: [tweets-offline]\nlimit: {train: 1000}\n" + f"methods: [{methods}]\n", encoding="utf-8"
@@ -821,5 +836,6 @@ def test_check_counts_the_gigabytes_before_they_are_made(tmp_path: Path) -> None
         {
             "states of all layers": 1000 * 13 * 768 * 4 / 1e9,
             "states of 5 layers": 1000 * 5 * 768 * 4 / 1e9,
+            "states of 5 layers in float16": 1000 * 5 * 768 * 2 / 1e9,
         }
     )

@@ -191,13 +191,13 @@ class Setup:
             labels, its head is new.
         layers: (role) -> how many layers the finished student of a role has, its embeddings not counted; epochs: (role) -> how
             many it was trained.
-        cached: (role, what, epoch=None) -> float32 on the CPU, mapped from a file: what the finished student of a role, or its
+        cached: (role, what, epoch=None) -> values on the CPU, mapped from a file: what the finished student of a role, or its
             student of an epoch, gives for every training row, in `eval` mode and in the precision of its weights. Computed
-            once for all methods and seeds.
+            once for all methods and seeds, and kept in float32.
             ``logits`` [rows, c] (for regression standardised as the labels are), ``pooled`` [rows, d], or states of layers
             [rows, k, d]: ``first:1,3`` the first token's, ``mean:1,3`` the mean over tokens; 0 is the embeddings, -1 the last
-            layer, ``first:*`` all. For multiple choice there is a dimension of choices behind the rows.
-
+            layer, ``first:*`` all. ``first:1,3 float16`` keeps and gives them in half precision. For multiple choice there is a
+            dimension of choices behind the rows.
         cached_tokens: (role, `TopTokens`) -> a function: numbers of training rows -> the distributions over the vocabulary that
             the finished student of a role has at the tokens of their responses, `TokenTargets` on the CPU. Computed once for
             all methods and seeds, as `cached`. Both students must have one vocabulary.

@@ -157,7 +157,8 @@ class Dependencies:
         of_epoch = [] if epoch is None else [epoch]
         key = fingerprint([list(map(list, split.texts)), problem.max_length, dataclasses.asdict(asked), *of_epoch])
         with self.runs.lock_outputs(trial) as folder:  # several trials may build on it, side by side
-            values = keep_outputs(folder / key, len(split), lambda: self._compute(trial, asked, problem, split, epoch))
+            compute = functools.partial(self._compute, trial, asked, problem, split, epoch)
+            values = keep_outputs(folder / key, len(split), compute, asked.precision)
         values = scale.standardise(values) if asked.part == "logits" and problem.kind == "regression" else values
         if self.control == "none":
             return values

@@ -66,7 +66,9 @@ def _describe(what: str | TopTokens) -> str:
         return f"{what.kept} tokens at each of the responses' in {what.precision}"
     part, _, layers = what.partition(":")
     if layers:
-        return f"states of {'all' if layers == '*' else layers.count(',') + 1} layer{'s' * (layers == '*' or ',' in layers)}"
+        layers, _, precision = layers.partition(" ")
+        count = "all" if layers == "*" else str(layers.count(",") + 1)
+        return f"states of {count} layer{'s' * (layers == '*' or ',' in layers)}{precision and f' in {precision}'}"
     return {"pooled": "pooled outputs"}.get(part, part)
 
 
@@ -74,6 +76,7 @@ def _gigabytes(what: str | TopTokens, trial: Trial, rows: int | None, size: Mapp
     if rows is None:
         return None
     numbers: int | None
+    bytes_each = 4
     if isinstance(what, TopTokens):
         top = min(what.kept, size.get("vocabulary", what.kept))
         bytes_each = 2 if what.precision == "float16" else 4
@@ -83,7 +86,8 @@ def _gigabytes(what: str | TopTokens, trial: Trial, rows: int | None, size: Mapp
     elif what == "pooled":
         numbers = size.get("hidden")
     else:
-        _, _, layers = what.partition(":")
+        layers, _, precision = what.partition(":")[2].partition(" ")
+        bytes_each = 2 if precision == "float16" else 4
         count = size.get("layers", 0) + 1 if layers == "*" else layers.count(",") + 1
         numbers = size["hidden"] * count if size.get("hidden") and count else None
-    return None if numbers is None else rows * numbers * 4 / 1e9
+    return None if numbers is None else rows * numbers * bytes_each / 1e9

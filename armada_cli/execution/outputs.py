@@ -1,5 +1,5 @@
-"""What a finished student gives for the rows of another trial: float32 arrays with a digest, computed once and mapped from
-their file."""
+"""What a finished student gives for the rows of another trial: arrays with a digest, computed once and mapped from their
+file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from armada_cli.errors import UserError
 from armada_cli.files import disk_error, remove, replace_folder
 
 VALUES = "values.npy"
+KINDS: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ class Asked:
     Attributes:
         part: ``logits``, ``pooled``, ``first`` or ``mean``.
         layers: numbers of layers for the last two, None for all.
+        precision: what the values are kept in, ``float32`` or ``float16``.
     """
 
     part: str
     layers: tuple[int, ...] | None = None
+    precision: str = "float32"
 
     @property
     def hidden_states(self) -> bool:
@@ -61,47 +65,51 @@ class Asked:
 
 
 def parse(what: str) -> Asked:
-    """``logits``, ``pooled``, ``first:1,3``, ``mean:-1``, ``first:*``.
+    """``logits``, ``pooled``, ``first:1,3``, ``mean:-1``, ``first:*``, and states in half precision: ``first:1,3 float16``.
 
     Raises:
         ValueError: it is nothing of that.
     """
     if what in ("logits", "pooled"):
         return Asked(what)
-    known = re.fullmatch(r"(first|mean):(\*|-?\d+(?:,-?\d+)*)", what)
+    known = re.fullmatch(r"(first|mean):(\*|-?\d+(?:,-?\d+)*)(?: (float16|float32))?", what)
     if known is None:
-        raise ValueError(f"cached() is asked for {what!r}; it knows 'logits', 'pooled', 'first:1,3', 'mean:-1' and 'first:*'")
-    return Asked(known[1], None if known[2] == "*" else tuple(map(int, known[2].split(","))))
+        raise ValueError(
+            f"cached() is asked for {what!r}; it knows 'logits', 'pooled', 'first:1,3', 'mean:-1', 'first:*', "
+            "and states in half precision, 'first:* float16'"
+        )
+    return Asked(known[1], None if known[2] == "*" else tuple(map(int, known[2].split(","))), known[3] or "float32")
 
 
-def keep_outputs(folder: Path, rows: int, compute: Callable[[], Iterable[Tensor]]) -> Tensor:
+def keep_outputs(folder: Path, rows: int, compute: Callable[[], Iterable[Tensor]], precision: str = "float32") -> Tensor:
     """The values in a folder [rows, ...], computed and written where it is missing or damaged.
 
     Args:
         compute: makes blocks of rows, in order.
+        precision: of a file that is written, ``float32`` or ``float16``.
 
     Raises:
-        UserError: the disk is full or read-only.
+        UserError: the disk is full or read-only, or a value is too large for the precision.
     """
     values = read_outputs(folder, rows)
     if values is None:
-        write_outputs(folder, rows, compute())
+        write_outputs(folder, rows, compute(), precision)
         values = read_outputs(folder, rows)
     if values is None:
         raise UserError(f"{folder} does not hold what was just written", "Check the disk")
     return values
 
 
-def write_outputs(folder: Path, rows: int, blocks: Iterable[Tensor]) -> None:
+def write_outputs(folder: Path, rows: int, blocks: Iterable[Tensor], precision: str = "float32") -> None:
     """Write blocks of rows, which together are `rows`, by rename.
 
     Raises:
-        UserError: the disk is full or read-only.
+        UserError: the disk is full or read-only, or a value is too large for the precision.
     """
     with new_outputs(folder, (VALUES,)) as half, (half / VALUES).open("wb") as stream:
-        for number, block in enumerate(_plain(blocks)):
+        for number, block in enumerate(_plain(blocks, KINDS[precision])):
             if number == 0:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (rows, *block.shape[1:])}
+                header = {"descr": KINDS[precision].str, "fortran_order": False, "shape": (rows, *block.shape[1:])}
                 np.lib.format.write_array_header_1_0(stream, header)
             stream.write(block.data)
 
@@ -128,9 +136,16 @@ def new_outputs(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         raise
 
 
-def _plain(blocks: Iterable[Tensor]) -> Iterator[np.ndarray]:
+def _plain(blocks: Iterable[Tensor], kind: np.dtype[Any]) -> Iterator[np.ndarray]:
     for block in blocks:
-        yield np.ascontiguousarray(block.float().cpu().numpy())
+        values = np.ascontiguousarray(block.float().cpu().numpy())
+        largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+        if largest > np.finfo(kind).max:
+            raise UserError(
+                f"a teacher's states reach {largest:.3g}, and float16 holds {np.finfo(kind).max:.5g} at most",
+                "Say `stored_in: float32`",
+            )
+        yield values.astype(kind, copy=False)
 
 
 def read_outputs(folder: Path, rows: int) -> Tensor | None:
@@ -141,7 +156,7 @@ def read_outputs(folder: Path, rows: int) -> Tensor | None:
         values = np.load(folder / VALUES, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError):
         return None
-    return torch.from_numpy(values) if values.dtype == np.float32 and values.ndim > 1 and len(values) == rows else None
+    return torch.from_numpy(values) if values.dtype in KINDS.values() and values.ndim > 1 and len(values) == rows else None
 
 
 def damage_of_outputs(folder: Path, names: Sequence[str] = ()) -> str | None:

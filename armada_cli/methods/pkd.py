@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from armada_cli.contracts import Batch, Component, Environment, Method, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import SoftLabelOptions, depth_of, first_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import SoftLabelOptions, StateTeacherOptions, depth_of, first_tokens, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class PKDOptions(SoftLabelOptions):
+class PKDOptions(SoftLabelOptions, StateTeacherOptions):
     strategy: str = option(
         "skip",
         "Which layers of the teacher: every so many-th, or the last ones; its top layer is left out",
@@ -39,7 +39,7 @@ class PKDOptions(SoftLabelOptions):
         layers = self.layers
         if layers is None and deep is not None and shallow is not None and 2 <= shallow <= deep:
             layers = tuple(match_layers(deep, shallow, self.strategy))
-        return {"teacher": ("logits", f"first:{','.join(map(str, layers))}" if layers else "first:*")}
+        return {"teacher": ("logits", self.states(f"first:{','.join(map(str, layers))}" if layers else "first:*"))}
 
     def problems(self, environment: Environment) -> Iterable[str]:
         if self.layers is not None and (not self.layers or min(self.layers) < 1):
@@ -106,7 +106,8 @@ class PKD(Method):
         self.student_layers = list(range(1, depth))
         self.teacher_layers = self._choose_layers(depth)
         self.teacher_logits = setup.cached("teacher", "logits")
-        self.teacher_states = setup.cached("teacher", f"first:{','.join(map(str, self.teacher_layers))}")
+        states_kept = self.options.states(f"first:{','.join(map(str, self.teacher_layers))}")
+        self.teacher_states = setup.cached("teacher", states_kept)
         self.projection = self._make_projection(states[-1].shape[-1], self.teacher_states.shape[-1])
 
     def _choose_layers(self, student: int) -> list[int]:

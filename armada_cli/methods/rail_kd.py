@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from armada_cli.contracts import Batch, Component, Environment, Method, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import REDUCTIONS, TextTeacherOptions, mean_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import REDUCTIONS, StateTeacherOptions, mean_tokens, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class RailKDOptions(TextTeacherOptions):
+class RailKDOptions(StateTeacherOptions):
     form: str = option(
         "linear",
         "linear: maps for each pair of layers; concat: all layers are joined and mapped once",
@@ -39,7 +39,7 @@ class RailKDOptions(TextTeacherOptions):
             yield f"alpha and beta: {self.alpha} and {self.beta} are more than 1 together; the labels have what is left of 1"
 
     def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
-        return {"teacher": ("logits", "mean:*")}
+        return {"teacher": ("logits", self.states("mean:*"))}
 
 
 def draw_layers(teacher: int, count: int, seed: int) -> list[int]:
@@ -92,7 +92,7 @@ class RailKD(Method):
                 "Take a deeper teacher" if self.student_layers else "Say `top: true`",
             )
         self.teacher_logits = setup.cached("teacher", "logits")
-        self.teacher_means = setup.cached("teacher", "mean:*")
+        self.teacher_means = setup.cached("teacher", self.options.states("mean:*"))
         widths = {"teacher": self.teacher_means.shape[-1], "student": states[-1].shape[-1]}
         pairs = len(self.student_layers)
         maps, joined = (1, pairs) if self.options.form == "concat" else (pairs, 1)
@@ -126,7 +126,7 @@ class RailKD(Method):
 
         kind, options, rows = self.setup.problem.kind, self.options, batch.rows.cpu()
         z_t = self.teacher_logits[rows].to(output.logits.device)
-        h_t = self.teacher_means[rows][..., self.layers_of(batch.step), :].to(output.logits.device)
+        h_t = self.teacher_means[rows][..., self.layers_of(batch.step), :].to(output.logits.device).float()
         u_t = self.mapped("teacher", h_t)
         u_s = self.mapped("student", mean_tokens(output, batch.mask, self.student_layers))
         return [
@@ -137,7 +137,7 @@ class RailKD(Method):
 
     def representations(self, batch: Batch, output: StudentOutput) -> dict[str, Tensor]:
         """The first pair's mapped vectors; for multiple choice those of a row's choices joined."""
-        h_t = self.teacher_means[batch.rows.cpu()][..., self.layers_of(max(batch.step, 0)), :].to(output.logits.device)
+        h_t = self.teacher_means[batch.rows.cpu()][..., self.layers_of(max(batch.step, 0)), :].to(output.logits.device).float()
         u_s = self.mapped("student", mean_tokens(output, batch.mask, self.student_layers))
         shown = {"teacher": self.mapped("teacher", h_t), "student": u_s}
         return {side: mapped[..., 0, :].flatten(1) for side, mapped in shown.items()}

@@ -54,6 +54,17 @@ class SoftLabelOptions(TextTeacherOptions):
     )
 
 
+@dataclass(frozen=True)
+class StateTeacherOptions(TextTeacherOptions):
+    """For methods that read a finished teacher's hidden states, which are large where rows are many."""
+
+    stored_in: str = option("float32", "Precision of the teacher's kept states", choices=("float32", "float16"))
+
+    def states(self, what: str) -> str:
+        """What `Setup.cached` is asked for: ``mean:*`` in the precision of the options."""
+        return what if self.stored_in == "float32" else f"{what} {self.stored_in}"
+
+
 def depth_of(choice: Choice) -> int | None:
     """How many layers a student says it has, before it is made; None for one that does not say."""
     return (choice.options.size() if hasattr(choice.options, "size") else {}).get("layers")
