@@ -1,10 +1,10 @@
 """What a step of each method costs beside plain fine-tuning: `python benchmarks/costs.py`. It takes ten minutes of one core.
 
 Every method trains through `armada run`, one trial after the other on one thread, in float32: a student of 6 layers and
-teachers of 12, all 768 wide, with random weights, which cost what trained ones do. The rows are CoLA's where ``ARMADA_DATA`` (or
-../shared/data) has them, otherwise made-up sentences of CoLA's lengths. Figures are seconds of training by steps, over those of
-the plain student of the same seed: the median of `SEEDS`. What is computed once and kept, and trials that a method builds on,
-are no part of a step; the first stages stand on lines of their own.
+teachers of 12, all 768 wide, with random weights, which cost what trained ones do. The rows are CoLA's where ``ARMADA_DATA``
+(or ../shared/data) has them, otherwise made-up sentences of CoLA's lengths. Figures are seconds of training by steps, over
+those of the plain student of the same seed: the median of `SEEDS`. What is computed once and kept, and trials that a method
+builds on, are no part of a step; the first stages stand on lines of their own.
 
 Beside each figure stands the cost that can be derived from passes: fine-tuning the student is three of its forward passes, a
 teacher's forward pass two of them. A method more than `SLACK` times above it is marked.
@@ -58,7 +58,7 @@ RECIPE = """
 student: {{name: encoder, model: {place}/student}}
 teacher: {{name: precomputed, path: {place}/vectors.npy, ids: {place}/ids.txt, missing: random}}
 tasks:
-  - {{name: {task}}}
+  - {{name: {task}, validation_share: 0.1}}
 methods: [{methods}]
 train: {{epochs: {epochs}, batch_size: {batch}, precision: float32, evaluate: end, max_length: 64}}
 limit: {{validation: 16}}
