@@ -1,6 +1,7 @@
 """The run folder: where everything lies, written so that a reader never sees half a file.
 
-runs/trials/<id>/    spec.json, log.jsonl, checkpoint/, student/, timings.json, digests.json, result.json (last)
+runs/trials/<id>/    spec.json, log.jsonl, checkpoint/, student/, predictions.safetensors, heads.safetensors,
+                     aligner.safetensors, timings.json, digests.json, result.json (last)
 runs/<recipe>/       recipe.yaml, resolved.json, run.json, report.{txt,md,json}
 runs/features.db     every teacher representation, once
 runs/features/       h_t of a task's training split, reduced and standardised
@@ -33,6 +34,9 @@ EPOCHS = "epochs"
 
 INFERENCE = "inference.safetensors"
 """In a student's folder: the modules of its method that it needs for its answers."""
+
+HEADS = "heads.safetensors"
+"""In a trial's folder: the small modules that were trained with the student and are no part of its answers."""
 
 EVALUATED = "evaluated"
 """The role of the trial whose student a trial scores on another task, without training it."""

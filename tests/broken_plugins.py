@@ -789,6 +789,18 @@ class Idle(Labels):
         return {"idler": self.module}
 
 
+class Hoarding(Idle):
+    def kept_modules(self) -> dict[str, Any]:
+        import torch
+
+        return {"idler": torch.nn.Linear(2, 2)}
+
+
+class Overlapping(Idle):
+    def kept_modules(self) -> dict[str, Any]:
+        return {"heads": self.module}
+
+
 class NeedsFeatures(Labels):
     def __init__(self, options: Any, setup: Any) -> None:
         super().__init__(options, setup)
@@ -1016,6 +1028,8 @@ METHODS = [
     ("before forward", r"changes inputs\['input_ids'\] of the batch", "Overwriting", NoOptions),
     ("before forward", "there the batch has no features", "Featured", NoOptions),
     ("inference modules", "its inference module 'layer' has 2 weights", "Homeless", NoOptions),
+    ("kept modules", "names another module than student_modules", "Hoarding", NoOptions),
+    ("kept modules", "has the name 'heads', which is to be a file's", "Overlapping", NoOptions),
     ("representations", r"'seen' of 8 rows is \[8\]; it must be a tensor \[8, d\]", "Narrowed", NoOptions),
     ("representations", "another one when it is asked again", "Moody", NoOptions),
     ("advice", "advice is about 'smell', and its terms are small, task", "Meddling", NoOptions),

@@ -72,6 +72,13 @@ def results(runs: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in sorted(runs.glob("trials/*/result.json"))}
 
 
+def kept_bytes(runs: Path) -> dict[str, bytes]:
+    """What finished trials keep beside their results, by file: weights, predictions, heads. A result that is right says
+    nothing of them."""
+    files = [path for path in sorted(runs.glob("trials/*/**/*.safetensors")) if "checkpoint" not in path.parts]
+    return {str(path.relative_to(runs)): path.read_bytes() for path in files}
+
+
 def by_method(runs: Path) -> dict[str, dict[str, Any]]:
     """Method's title, with the task and the seed where there are several -> result."""
     found = {}

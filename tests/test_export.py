@@ -15,6 +15,7 @@ import pytest
 from running import by_method, train
 from test_run_table import ARMS, LEARNS, mirror, vectors_for  # noqa: F401  (a fixture)
 
+from armada_cli.predictions import read_predictions
 from armada_cli.registry.restore import restore
 
 SCORE = """
@@ -146,6 +147,9 @@ def test_the_best_epoch_is_what_is_exported(recipe, table, tmp_path):
         assert item["selected"] == scores.index(max(scores)) + 1
         exported = metrics.score(("accuracy",), np.array(with_armada(item)), _labels(item))["accuracy"]
         assert exported == pytest.approx(max(scores))
+        predictions = read_predictions(item["folder"])
+        assert predictions is not None
+        assert np.allclose(predictions.outputs, with_armada(item), atol=1e-5), "they are of the epoch that counts"
         worse += scores[-1] < max(scores)
     assert worse, "no seed got worse after its best epoch, so this proved nothing"
 

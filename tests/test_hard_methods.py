@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import by_method, nobody_left, results, start, train, wait_until
+from running import by_method, kept_bytes, nobody_left, results, start, train, wait_until
 from test_run_generation import instruct, llama, mirror  # noqa: F401  (fixtures)
 
 ALLOW = "--allow-local-code"
@@ -44,10 +44,6 @@ def write(recipe: Callable[..., Path], tiny_student: Path, tmp_path: Path) -> Ca
         return recipe(methods=methods, train=TRAIN, limit=LIMIT, teacher="null")
 
     return write
-
-
-def students(runs: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(runs)): path.read_bytes() for path in sorted(runs.glob("trials/*/student/*.safetensors"))}
 
 
 def kill(recipe: Path, runs: Path, steps: int) -> None:
@@ -83,7 +79,7 @@ def test_killed_it_goes_on_to_the_same_bytes(write: Callable[[str], Path], tmp_p
         again = train(path, runs, ALLOW)
         assert again.status == 0, again.err
         assert results(runs) == results(tmp_path / "whole")
-        assert students(runs) == students(tmp_path / "whole")
+        assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -106,7 +102,7 @@ def test_answers_of_a_finished_student_are_learned(instruct, llama, mirror, tmp_
     again = train(path, runs, ALLOW)
     assert again.status == 0, again.err
     assert results(runs) == results(tmp_path / "whole")
-    assert students(runs) == students(tmp_path / "whole")
+    assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")
 
 
 def test_a_teacher_keeps_the_student_of_every_epoch_for_who_needs_it(write: Callable[[str], Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ LAYERS = [
     {
         *("contracts", "registry", "models", "errors", "credentials", "files", "reading", "settings", "content"),
         *("direction", "digests", "devices", "encoding", "escaping", "console", "launch", "targets", "run_names"),
-        *("run_record", "held_out", "__init__"),
+        *("run_record", "held_out", "predictions", "__init__"),
     },
     {"losses"},
     {"training", "features", "evaluation", "corpora"},

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from running import armada, by_method, results, train
-from test_hard_methods import kill, students
+from running import armada, by_method, kept_bytes, results, train
+from test_hard_methods import kill
 from test_run_generation import instruct, llama, mirror  # noqa: F401  (fixtures)
 from tiny_decoders import tiny_llama
 from torch import Tensor
@@ -449,4 +449,4 @@ def test_killed_it_goes_on_to_the_same_bytes(write: Callable[..., Path], tmp_pat
         again = train(path, runs)
         assert again.status == 0, again.err
         assert results(runs) == results(tmp_path / "whole")
-        assert students(runs) == students(tmp_path / "whole")
+        assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")

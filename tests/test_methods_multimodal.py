@@ -14,9 +14,9 @@ import pytest
 import torch
 from armada_student_encoders.options import EncoderOptions
 from armada_student_encoders.student import Encoder
-from running import armada, by_method, results, train
+from running import armada, by_method, kept_bytes, results, train
 from safetensors.torch import load_file
-from test_hard_methods import kill, students
+from test_hard_methods import kill
 from test_run_generation import llama  # noqa: F401  (fixture)
 from test_student_encoders import saved
 from torch import Tensor
@@ -391,7 +391,7 @@ def test_killed_it_goes_on_to_the_same_bytes(recipe: Callable[..., Path], tmp_pa
         again = train(path, runs)
         assert again.status == 0, again.err
         assert results(runs) == results(tmp_path / "whole")
-        assert students(runs) == students(tmp_path / "whole")
+        assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")
 
 
 def test_the_formula_and_the_reference_are_shown() -> None:
@@ -627,7 +627,7 @@ def test_killed_inside_it_goes_on_to_the_same_bytes(recipe: Callable[..., Path],
         kill(path, runs, moment)
         assert train(path, runs).status == 0
         assert results(runs) == results(tmp_path / "whole")
-        assert students(runs) == students(tmp_path / "whole")
+        assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "deberta-v2"])

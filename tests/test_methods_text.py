@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from running import armada, by_method, results, train
-from test_hard_methods import kill, students
+from running import armada, by_method, kept_bytes, results, train
+from test_hard_methods import kill
 
 from armada_cli import Batch, Choice, Environment, Planned, Problem, Setup, Split, StudentOutput, Term, UserError, choose
 from armada_cli.methods import continuation_kd, pkd, rail_kd, rco, takd, tinybert
@@ -769,7 +769,7 @@ def test_killed_it_goes_on_to_the_same_bytes(write: Callable[..., Path], tmp_pat
         kill(path, runs, moment)
         assert train(path, runs).status == 0
         assert results(runs) == results(tmp_path / "whole")
-        assert students(runs) == students(tmp_path / "whole")
+        assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")
 
 
 @pytest.mark.slow

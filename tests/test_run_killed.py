@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from distributions import write_distribution
-from running import by_method, ended, nobody_left, recorded, results, start, train, wait_until, workers
+from running import by_method, ended, kept_bytes, nobody_left, recorded, results, start, train, wait_until, workers
 
 from armada_cli.runs import Runs
 
@@ -56,7 +56,7 @@ def test_a_killed_run_ends_in_the_same_bytes(recipe, tmp_path):
     again = train(path, runs)
     assert again.status == 0, again.err
     assert results(runs) == results(tmp_path / "whole")
-    assert _students(runs) == _students(tmp_path / "whole")
+    assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")
     assert _left_behind(runs) == []
 
 
@@ -88,7 +88,7 @@ def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(recipe, tmp_path):
             assert content == expected[name], f"killed in {stage}"
     assert train(path, runs).status == 0
     assert results(runs) == expected
-    assert _students(runs) == _students(tmp_path / "whole")
+    assert kept_bytes(runs) == kept_bytes(tmp_path / "whole")
     assert _left_behind(runs) == []
 
     runs, moment = tmp_path / "random", random.Random(11)
@@ -122,11 +122,6 @@ def test_what_a_killed_process_left_is_swept_unless_somebody_works_on_it(recipe,
     assert train(path, runs).status == 0
     assert _left_behind(runs) == []
     assert results(runs) == before
-
-
-def _students(runs: Path) -> dict[str, bytes]:
-    """Trial id -> the weights it exported: a result that is right says nothing of them."""
-    return {path.parts[-3]: path.read_bytes() for path in sorted(runs.glob("trials/*/student/model.safetensors"))}
 
 
 def _left_behind(runs: Path) -> list[str]:

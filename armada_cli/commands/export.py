@@ -17,6 +17,9 @@ from armada_cli.errors import UserError
 @click.argument("run", metavar="RUN_OR_TRIAL", type=RunType())
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write; it must be new or empty.")
 @click.option("--merge", is_flag=True, help="Fold a LoRA adapter into the weights it was trained on.")
+@click.option(
+    "--with-heads", is_flag=True, help="Also what its method trained beside it: auxiliary heads, projections, the aligner."
+)
 @click.option("--trial", metavar="ID", help="The trial, by its id or the beginning of it.")
 @click.option("--student", metavar="NAME", help="Only trials of this student.")
 @click.option("--task", metavar="NAME", help="Only students trained or scored on this task.")
@@ -28,6 +31,7 @@ def command(
     run: str,
     output: Path,
     merge: bool,
+    with_heads: bool,
     trial: str | None,
     student: str | None,
     task: str | None,
@@ -58,7 +62,7 @@ def command(
             )
         candidate = trials[0]
     root = candidate.folder.parents[1]
-    exporting.export(candidate, output, dataclasses.replace(environment, runs=root), merge=merge)
+    exporting.export(candidate, output, dataclasses.replace(environment, runs=root), merge=merge, with_heads=with_heads)
     for line in exporting.loading(output):
         click.echo(line)
 

@@ -3,8 +3,10 @@ modules that the student keeps, representations, and advice."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,10 +16,15 @@ from armada_cli.conformance.asking import Broken, NotAsked, quoted, require
 from armada_cli.conformance.needs import ask_for_needs, plan_toy
 from armada_cli.contracts import Batch, Method, Split
 from armada_cli.models.tiny import SENTENCES
+from armada_cli.predictions import PREDICTIONS
+from armada_cli.runs import HEADS, INFERENCE
 from armada_cli.training.model import RowModel
 
 if TYPE_CHECKING:
     from armada_cli.conformance.method_subject import MethodSubject
+
+RESERVED = {Path(name).stem for name in (HEADS, INFERENCE, PREDICTIONS)}
+"""Names of files that a trial has anyway."""
 
 ROWS = 8
 """Rows of a batch that is shown to a trained method."""
@@ -114,6 +121,28 @@ def check_inference_modules(subject: MethodSubject) -> str:
             )
         names |= set(modules)
     return f"Exported beside the student: {', '.join(sorted(names))}" if names else "The student needs none of its modules"
+
+
+def check_kept_modules(subject: MethodSubject) -> str:
+    """What is kept for analyses is a module that is trained, under a name that a file may have."""
+    names: set[str] = set()
+    for kind, trained in subject.trained.items():
+        method = trained.method
+        modules = method.kept_modules()
+        known = list({**method.student_modules(), **method.own_modules()}.values())
+        require(
+            isinstance(modules, Mapping) and all(any(module is item for item in known) for module in modules.values()),
+            f"On {kind} kept_modules() names another module than student_modules() and own_modules() hand out; a "
+            "checkpoint has theirs alone",
+        )
+        for name in modules:
+            require(
+                re.fullmatch(r"\w[\w -]*", name) is not None and name not in RESERVED,
+                f"On {kind} kept_modules() has the name {name!r}, which is to be a file's; take letters, digits, spaces, _ "
+                f"and -, and none of {', '.join(sorted(RESERVED))}",
+            )
+        names |= set(modules)
+    return f"Kept beside the student: {', '.join(sorted(names))}" if names else "None of its modules is kept"
 
 
 def _weights(modules: Iterable[nn.Module]) -> list[int]:

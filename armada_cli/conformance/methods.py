@@ -188,6 +188,7 @@ def check_dependencies(subject: MethodSubject) -> str:
 asked(QUESTIONS, "training split")(hooks.check_training_split)
 asked(QUESTIONS, "before forward")(hooks.check_before_forward)
 asked(QUESTIONS, "inference modules")(hooks.check_inference_modules)
+asked(QUESTIONS, "kept modules")(hooks.check_kept_modules)
 asked(QUESTIONS, "representations")(hooks.check_representations)
 asked(QUESTIONS, "advice")(hooks.check_advice)
 

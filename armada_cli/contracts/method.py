@@ -298,6 +298,13 @@ class Method(ABC):
         they are in `eval` mode, and `before_forward` is called."""
         return {}
 
+    def kept_modules(self) -> dict[str, nn.Module]:
+        """Which of these modules are kept beside the student's weights, for later analyses: small ones. Those of
+        `student_modules` and of `student_side` are written into ``heads.safetensors`` (keys ``name/parameter``), another into
+        a file of its name. Unless a method says otherwise the heads are kept; `inference_modules` are a part of the student."""
+        inside = list(self.inference_modules().values())
+        return {name: head for name, head in self.student_modules().items() if not any(head is item for item in inside)}
+
     def prepare(self) -> None:
         """Before the first step: pre-training."""
 

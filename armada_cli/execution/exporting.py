@@ -14,6 +14,7 @@ from armada_cli import targets
 from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
+from armada_cli.execution.modules import list_modules
 from armada_cli.files import expand, make_readable, read_json, remove, telling_disk_errors
 from armada_cli.models.weights import read_metadata
 from armada_cli.registry.registered import did_you_mean
@@ -127,8 +128,13 @@ def _kept(before: list[Candidate], after: list[Candidate], kind: str, wanted: st
     raise UserError(f"no finished trial of {kind} {wanted!r} among the {len(before)}", hint)
 
 
-def export(candidate: Candidate, output: Path, environment: Environment, *, merge: bool = False) -> None:
+def export(
+    candidate: Candidate, output: Path, environment: Environment, *, merge: bool = False, with_heads: bool = False
+) -> None:
     """Copy a trained student to `output`, or write it there with its adapter folded into the weights.
+
+    Args:
+        with_heads: the modules too that its method trained beside it (`Method.kept_modules`).
 
     Raises:
         UserError: there is something at `output`, or nothing to export.
@@ -141,6 +147,12 @@ def export(candidate: Candidate, output: Path, environment: Environment, *, merg
         raise UserError(f"trial {candidate.id} has no student in {candidate.folder}", again)
     if damage := Runs(candidate.folder.parents[1]).damage(candidate.id):
         raise UserError(f"the student of trial {candidate.id} is damaged ({candidate.folder / damage})", again)
+    kept = list_modules(candidate.folder) if with_heads else []
+    if with_heads and not kept:
+        raise UserError(
+            f"trial {candidate.id} kept no heads: method {candidate.method} has none, or it was trained by an earlier version",
+            f"Leave --with-heads out. {again}",
+        )
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         with telling_disk_errors(output):
@@ -149,6 +161,8 @@ def export(candidate: Candidate, output: Path, environment: Environment, *, merg
                 _merge(candidate, source, temporary, environment)
             else:
                 shutil.copytree(source, temporary)
+            for name in kept:
+                shutil.copy(candidate.folder / name, temporary / name)
             make_readable(temporary)
             os.replace(temporary, output)
     finally:

@@ -23,6 +23,7 @@ from armada_cli.escaping import escape_for_terminal, escape_line
 from armada_cli.evaluation import generation
 from armada_cli.execution.assemble import Parts, count_parameters, make, make_accelerator, problem_of
 from armada_cli.execution.dependencies import START, Dependencies
+from armada_cli.execution.modules import write_modules
 from armada_cli.execution.unchanged import describe_change
 from armada_cli.files import (
     as_json,
@@ -37,6 +38,7 @@ from armada_cli.held_out import SELECTION
 from armada_cli.models import architectures
 from armada_cli.models.given import order_labels, reorder_outputs
 from armada_cli.models.pretrained import PretrainedStudent
+from armada_cli.predictions import PREDICTIONS, write_predictions
 from armada_cli.runs import ANSWERS, EPOCHS, EVALUATED, INFERENCE, RESULT, SPEC, STUDENT, Runs
 from armada_cli.targets import NONE, Scale, read_rest, scale_of, write_rest
 from armada_cli.training import scales
@@ -54,7 +56,7 @@ from armada_cli.training.seeds import drawn_from, stream
 
 Progress = Callable[[str, int, int, str], None]
 
-FINISHED = (SPEC, "log.jsonl", "timings.json", ANSWERS, STUDENT, EPOCHS)
+FINISHED = (SPEC, "log.jsonl", "timings.json", ANSWERS, PREDICTIONS, STUDENT, EPOCHS)
 """What a finished trial's digests tell of, beside its result."""
 
 
@@ -94,6 +96,7 @@ class _Trial:
         self.accelerator = make_accelerator(self.train, environment)
         self.cost = Cost()
         self.warnings: list[str] = []
+        self.kept: list[str] = []
         self.dependencies = Dependencies(self.parts, runs, self.accelerator.device, progress, self.cost)
 
     def run(self) -> dict[str, Any]:
@@ -149,6 +152,9 @@ class _Trial:
         if self.accelerator.is_main_process:
             self.progress("export", 0, 1, "")
             self._export(learner, problem, scale, method)
+            if outcome.predictions is not None and validation is not None:
+                write_predictions(self.folder, outcome.predictions.numpy(), validation.labels)
+            self.kept = write_modules(self.folder, method)
             rate = loop.steps * self.train.batch_size / max(loop.seconds.get("training", 0.0), 1e-9)
             self._finish(result, started, cpu, loop.seconds, {"examples_per_second": rate})
         self.accelerator.wait_for_everyone()
@@ -261,7 +267,7 @@ class _Trial:
         write_json(self.folder / "timings.json", timings | {"peak_memory": peak_memory(self.accelerator.device)})
         content = as_json(dict(result))
         try:
-            write_digests(self.folder, FINISHED, {RESULT: content})
+            write_digests(self.folder, [*FINISHED, *self.kept], {RESULT: content})
         except OSError as error:
             raise disk_error(self.folder, error) from error
         write_bytes_atomic(self.folder / RESULT, content)

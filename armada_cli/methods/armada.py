@@ -150,6 +150,9 @@ class Armada(Method):
     def own_modules(self) -> dict[str, nn.Module]:
         return {"aligner": self.modules, "P_s": self.heads.P}
 
+    def kept_modules(self) -> dict[str, nn.Module]:
+        return {**self.student_modules(), **self.own_modules()}
+
     def optimizers(self) -> dict[str, Any]:
         optimizers = {"aligner": self.adam, "P_ts": self.stiefel_ts, "P_s": self.stiefel_s}
         return {name: getattr(item, "adam", item) for name, item in optimizers.items() if item is not None}

@@ -72,6 +72,9 @@ class VokenizationPretraining(Pretraining):
     def student_modules(self) -> dict[str, nn.Module]:
         return {"voken_head": self.head}
 
+    def kept_modules(self) -> dict[str, nn.Module]:
+        return {}  # as many outputs as there are pictures
+
     def terms(self, batch: Batch, output: StudentOutput) -> list[Term]:
         states = last_states(output)
         loss = voken_loss(self.head, states, own_tokens(batch, states), self.vokens[batch.rows.to(self.vokens.device)])

@@ -20,6 +20,8 @@ from armada_cli.files import remove, telling_disk_errors
 from armada_cli.reading import load_json
 
 TENSORS, SETTINGS = "state.safetensors", "state.json"
+STATE = ("module/", "gradient/", "optimizer/")
+"""How the names of a state's tensors begin; what is kept beside them has others."""
 
 
 @dataclass
@@ -116,9 +118,9 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float, str, type(None)))
 
 
-def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], best: Mapping[str, Tensor] | None = None) -> None:
-    """Write ``folder/step-<step>`` by rename, then drop the older ones. `extra` is plain JSON; `best` the tensors of the
-    best epoch so far.
+def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], more: Mapping[str, Tensor] | None = None) -> None:
+    """Write ``folder/step-<step>`` by rename, then drop the older ones. `extra` is plain JSON, `more` are tensors beside the
+    state's.
 
     Raises:
         UserError: the disk is full or cannot be written; the older checkpoint is still there.
@@ -128,7 +130,7 @@ def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], best: 
         with telling_disk_errors(folder):
             remove(temporary, folder)
             temporary.mkdir(parents=True)
-            tensors = state.tensors() | {f"best/{key}": value for key, value in (best or {}).items()}
+            tensors = state.tensors() | dict(more or {})
             save_file({key: value.detach().contiguous() for key, value in tensors.items()}, temporary / TENSORS)
             document = {"step": step, "groups": state.groups(), "extra": extra}
             (temporary / SETTINGS).write_text(json.dumps(document), encoding="utf-8")
@@ -145,7 +147,7 @@ def save(folder: Path, step: int, state: State, extra: Mapping[str, Any], best: 
 
 
 def load(folder: Path, state: State) -> tuple[int, dict[str, Any], dict[str, Tensor]] | None:
-    """The newest sound checkpoint: its step, `extra` and `best`; None when there is none. A damaged one is passed over, and
+    """The newest sound checkpoint: its step, `extra` and `more`; None when there is none. A damaged one is passed over, and
     leaves `state` as it is."""
     for path in reversed(checkpoints(folder)):
         if damage(path):
@@ -158,8 +160,7 @@ def load(folder: Path, state: State) -> tuple[int, dict[str, Any], dict[str, Ten
         except (OSError, ValueError, KeyError, SafetensorError):
             continue
         state.load(tensors, groups)
-        best = {key.removeprefix("best/"): value for key, value in tensors.items() if key.startswith("best/")}
-        return step, extra, best
+        return step, extra, {key: value for key, value in tensors.items() if not key.startswith(STATE)}
     return None
 
 

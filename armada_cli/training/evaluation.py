@@ -20,6 +20,9 @@ from armada_cli.training.host import Host
 from armada_cli.training.model import Encoded, RowModel
 from armada_cli.training.projection import OrthogonalMap
 
+PREDICTIONS = "predictions"
+"""A tensor of checkpoints."""
+
 
 @dataclass
 class Scoring:
@@ -44,7 +47,8 @@ class Scoring:
 @dataclass
 class Outcome:
     """What a training gives, all of it a function of the trial's id. `sameness` tells of a student that answers every row
-    alike, `selection` has the scores of the rows that are held out, where there are any."""
+    alike, `selection` has the scores of the rows that are held out, where there are any, `predictions` the outputs on the
+    validation split [rows, c]."""
 
     epochs: list[dict[str, Any]]
     selected: int
@@ -53,16 +57,18 @@ class Outcome:
     sameness: str | None
     orthogonality: float | None
     selection: dict[str, float] | None = None
+    predictions: Tensor | None = None
 
 
 @dataclass
 class Modules:
     """The modules that a method brings: trained with the student's optimizer, with its own, and those of inference, which
-    act inside the student when it answers."""
+    act inside the student when it answers; `kept` are those of the first two that are kept beside the student."""
 
     heads: nn.ModuleDict
     own: Mapping[str, nn.Module]
     inference: nn.ModuleDict
+    kept: nn.ModuleDict
 
     @classmethod
     def of(cls, method: Method) -> Modules:
@@ -70,6 +76,7 @@ class Modules:
             nn.ModuleDict(_safe_names(method.student_modules())),
             method.own_modules(),
             nn.ModuleDict(_safe_names(method.inference_modules())),
+            nn.ModuleDict(_safe_names(method.kept_modules())),
         )
 
 
@@ -86,6 +93,7 @@ class Evaluator:
     Attributes:
         epochs: a record for each epoch that was looked at.
         best: the trained tensors of the best epoch so far, by name; empty unless `select` is ``best``.
+        predictions: the outputs on the validation split [rows, c] of the epoch that counts so far; None before the first.
     """
 
     def __init__(self, learner: RowModel, method: Method, modules: Modules, scoring: Scoring, select: str, host: Host) -> None:
@@ -93,6 +101,18 @@ class Evaluator:
         self.select, self.host = select, host
         self.epochs: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
+        self.predictions: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must have, beside `epochs`, for `choose` to give the same."""
+        known = {} if self.predictions is None else {PREDICTIONS: self.predictions}
+        return {f"best/{name}": value for name, value in self.best.items()} | known
+
+    def restore(self, epochs: Sequence[dict[str, Any]], tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what a checkpoint has."""
+        self.epochs = list(epochs)
+        self.best = {name.removeprefix("best/"): value for name, value in tensors.items() if name.startswith("best/")}
+        self.predictions = tensors.get(PREDICTIONS)
 
     @torch.no_grad()
     def outputs(self, split: Encoded, auxiliary: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -151,6 +171,7 @@ class Evaluator:
         task, validation = self.scoring.task, self.scoring.validation
         scores: dict[str, float] = {}
         record: dict[str, Any] = {"epoch": epoch, "scores": scores}
+        outputs: Tensor | None = None
         if validation is not None:
             outputs, auxiliary = self.outputs(validation, auxiliary=True)
             scores.update(scored(task, outputs, validation.raw_labels))
@@ -165,15 +186,18 @@ class Evaluator:
         if maps:
             record["orthogonality"] = max(item.defect() for item in maps)
         self.epochs.append(record)
-        if self.select == "best" and scores and self._best_epoch() is record:
-            self.best = {name: value.detach().clone() for name, value in self._answering().items()}
+        if self.select != "best":
+            self.predictions = outputs
+        elif scores and self._best_epoch() is record:
+            self.predictions = outputs
+            self.best = {name: value.detach().clone() for name, value in self._counting().items()}
 
     def choose(self) -> Outcome:
-        """Choose the epoch that counts; for ``best`` the student gets that epoch's weights back."""
+        """Choose the epoch that counts; for ``best`` the student and the kept modules get that epoch's weights back."""
         chosen = self.epochs[-1]
         if self.select == "best" and self.scoring.validation is not None:
             chosen = self._best_epoch()
-            own = self._answering()
+            own = self._counting()
             with torch.no_grad():
                 for name, value in self.best.items():
                     own[name].copy_(value)
@@ -186,11 +210,15 @@ class Evaluator:
             chosen.get("sameness"),
             max(defects) if defects else None,
             chosen.get(SELECTION),
+            self.predictions,
         )
 
-    def _answering(self) -> dict[str, Tensor]:
-        """The trained tensors that the student's answers come from, by name."""
-        modules = {f"inference/{name}": value for name, value in checkpoint.module_state(self.modules.inference).items()}
+    def _counting(self) -> dict[str, Tensor]:
+        """The trained tensors that the student's answers come from, and those of modules that are kept, by name."""
+        parts = {"inference": self.modules.inference, "kept": self.modules.kept}
+        modules = {
+            f"{part}/{name}": value for part, module in parts.items() for name, value in checkpoint.module_state(module).items()
+        }
         return checkpoint.module_state(self.learner.module) | modules
 
     def _best_epoch(self) -> dict[str, Any]:

@@ -216,7 +216,7 @@ class Loop:
             return
         with self._timed("checkpoints"):
             extra = {"epochs": self.evaluation.epochs, "seconds": self.seconds, "passes": self.host.cost.passes}
-            checkpoint.save(self.folder / "checkpoint", step, self.state, extra, self.evaluation.best)
+            checkpoint.save(self.folder / "checkpoint", step, self.state, extra, self.evaluation.tensors())
 
     def _resume(self) -> int:
         """Load the last checkpoint, or let the method prepare itself. Returns the first step to take."""
@@ -229,8 +229,8 @@ class Loop:
             if self.own:
                 self._save(0)
             return 0
-        step, extra, self.evaluation.best = loaded
-        self.evaluation.epochs = list(extra["epochs"])
+        step, extra, tensors = loaded
+        self.evaluation.restore(extra["epochs"], tensors)
         self.seconds = dict(extra["seconds"])
         self.host.cost.restore(extra.get("passes", {}))
         self._cut_log(step)
