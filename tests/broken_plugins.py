@@ -875,6 +875,14 @@ class OldDependenciesOptions(TaughtOptions):
 
 
 @dataclass(frozen=True)
+class HastyCheckOptions(TaughtOptions):
+    """Takes it for granted that a student says how large it is."""
+
+    def check(self, trial: Planned) -> None:
+        assert trial.student.options.size()["layers"] > 1
+
+
+@dataclass(frozen=True)
 class MappingOptions(TaughtOptions):
     def dependencies(self, trial: Planned) -> dict[str, Any]:
         return {"teacher": {"student": self.teacher, "seed": 0}}
@@ -1035,6 +1043,7 @@ METHODS = [
     ("advice", "advice is about 'smell', and its terms are small, task", "Meddling", NoOptions),
     ("advice", "must be the end of a sentence", "Wordless", NoOptions),
     ("dependencies", r"takes the trial that is planned: dependencies\(self, trial\)", "Labels", OldDependenciesOptions),
+    ("dependencies", r"check\(\) raises AttributeError", "Labels", HastyCheckOptions),
     ("dependencies", "for 'teacher' a dict; it must be armada_cli.Needs", "Labels", MappingOptions),
     ("dependencies", "for 'teacher' str 'bert-base' as its student; it must be a Choice", "Labels", ByNameOptions),
     ("dependencies", "the student 'bert-base' as its task", "Labels", OtherKindOptions),

@@ -213,6 +213,18 @@ def test_a_broken_student_is_told_why(check: str, words: str, target: str) -> No
         check_student(card(target, options, ("encoder",)), only=[check])
 
 
+def test_a_student_that_denies_what_it_can_is_told_so() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class ModestOptions:
+        def cannot_learn(self, kind: str) -> str | None:
+            return "is modest" if kind == "classification" else None
+
+    with pytest.raises(
+        NotConforming, match=r"cannot_learn\(\) of its options keeps it from classification, and it can be built"
+    ):
+        check_student(card("Bert", ModestOptions, ("encoder",)), only=["builds"])
+
+
 @pytest.mark.parametrize(
     ("check", "target", "words"),
     [

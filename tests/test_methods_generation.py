@@ -381,6 +381,25 @@ def test_under_the_control_every_prompt_has_the_answer_to_another(write: Callabl
     assert "has no control of this kind" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("{name: kd, TEACHER, features: {control: noise}}", "no control 'noise'. Say `control: shuffled`"),
+        ("{name: kd, TEACHER, top_k: 0, features: {control: noise}}", "has no control there"),
+        ("{name: kd, TEACHER, top_k: 0, features: {control: shuffled}}", "has no control there"),
+        ("{name: seqkd, TEACHER, kd_ratio: 0.5, top_k: 0, features: {control: shuffled}}", "has no control there"),
+    ],
+)
+def test_a_control_that_its_teachers_tokens_do_not_have_is_refused_in_one_line(
+    write: Callable[..., Path], method: str, words: str
+) -> None:
+    ended = armada("check", write(method))
+    assert ended.status == 2
+    assert ended.err.count("\n") == 1
+    assert "tiny.yaml:4:" in ended.err
+    assert words in ended.err
+
+
 def test_another_vocabulary_is_refused_in_one_line(write: Callable[..., Path], tmp_path: Path) -> None:
     other = tiny_llama(tmp_path / "other", context=1024)
     core = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
@@ -403,7 +422,7 @@ def test_a_teacher_that_does_not_write_is_refused_in_one_line(write: Callable[..
     ended = armada("check", write(method))
     assert ended.status == 2
     assert ended.err.count("\n") == 1
-    assert "student 'bert-base' is no decoder. Name a decoder" in ended.err
+    assert "student 'bert-base' is an encoder. Name a decoder" in ended.err
 
 
 def test_where_no_file_tells_the_vocabulary_the_trial_does() -> None:

@@ -15,7 +15,7 @@ import torch
 from running import armada, by_method, kept_bytes, results, train
 from test_hard_methods import kill
 
-from armada_cli import Batch, Environment, Model, Problem, Setup, Split, StudentOutput, Term
+from armada_cli import Batch, Environment, Model, Problem, Setup, Split, StudentOutput, Term, UserError
 from armada_cli.conformance.problems import toy_model
 from armada_cli.methods.dml import DML, DMLOptions
 from armada_cli.methods.metadistil import MetaDistil, MetaDistilOptions
@@ -382,7 +382,7 @@ def test_students_of_these_architectures_can_be_cut(name: str, kind: str, tiny_s
 
 
 def test_a_student_that_runs_one_layer_again_and_again_is_refused(tiny_student: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="AlbertForSequenceClassification keeps its 4 layers in no list"):
+    with pytest.raises(UserError, match="AlbertForSequenceClassification keeps its 4 layers in no list"):
         Branch(encoder_of("Albert", "classification", tiny_student, tmp_path), 2, 20)
 
 
@@ -396,7 +396,7 @@ def test_a_student_whose_answers_pass_its_layers_by_is_refused(monkeypatch: pyte
         return output
 
     monkeypatch.setattr(model.student, "forward", leaking)
-    with pytest.raises(ValueError, match="ToyModel cannot be cut below its layer 1: on its own states"):
+    with pytest.raises(UserError, match="ToyModel cannot be cut below its layer 1: on its own states"):
         Branch(model, 1, 20)
 
 

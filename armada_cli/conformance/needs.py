@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from armada_cli.conformance.asking import Broken, require
+from armada_cli.conformance.asking import Broken, quoted, require
 from armada_cli.conformance.parts import require_choice
 from armada_cli.contracts import LIVE, Choice, Component, Method, Needs, NoOptions, Planned, Registered, TopTokens
 from armada_cli.errors import UserError
@@ -38,8 +38,10 @@ def ask_for_needs(options: Any, trial: Planned) -> dict[str, Needs]:
     """What the options say that they need, judged. Empty for options without `dependencies`.
 
     Raises:
-        Broken: it is no mapping of `Needs`, one of them cannot be planned, or two answers differ.
+        Broken: it is no mapping of `Needs`, one of them cannot be planned, or two answers differ; or `check` of the options
+            fails.
     """
+    _ask_check(options, trial)
     if not hasattr(options, "dependencies"):
         return {}
     try:
@@ -58,6 +60,20 @@ def ask_for_needs(options: Any, trial: Planned) -> dict[str, Needs]:
         "the trial alone, or two plans of one recipe have other trials",
     )
     return dict(first)
+
+
+def _ask_check(options: Any, trial: Planned) -> None:
+    """Toys say nothing of their size; that a trial of theirs is refused is no mistake."""
+    if not hasattr(options, "check"):
+        return
+    try:
+        options.check(trial)
+    except UserError:
+        return
+    except Exception as error:
+        raise Broken(
+            f"check() raises {quoted(error)}; what cannot be trained is a UserError, what is unknown is let pass"
+        ) from None
 
 
 def _require_needs(role: Any, needs: Any, trial: Planned) -> None:

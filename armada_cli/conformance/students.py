@@ -37,6 +37,11 @@ def check_builds(subject: StudentSubject) -> str:
     require(bool(able), f"It can be built for no kind of task; for classification it says: {subject.kinds['classification']}")
     if "decoder" in provides:
         require("generation" in able, f"Its card says decoder, and it does not generate: {subject.kinds['generation']}")
+    denied = [kind for kind in able if hasattr(subject.options, "cannot_learn") and subject.options.cannot_learn(kind)]
+    require(
+        not denied,
+        f"cannot_learn() of its options keeps it from {', '.join(denied)}, and it can be built for that; a recipe is refused",
+    )
     for kind in able:
         model = subject.models[kind]
         require(isinstance(model, nn.Module), f"build() returns {type(model).__name__} for {kind}, not a torch module")

@@ -104,6 +104,20 @@ class Choice:
         """For a method: whether its student reads the teacher's vectors when it answers, too."""
         return self.reads_features and asks(self.options, "features_at_inference")
 
+    def unable(self, kind: str) -> tuple[str, str] | None:
+        """For a student: what keeps it from learning tasks of a kind, as words behind its name, and what to do; None where
+        nothing does, as far as its card and its options tell."""
+        provides = self.registered.component.provides
+        if kind == "generation" and "decoder" not in provides:
+            return "is an encoder", "Name a decoder; `armada list students` shows which are"
+        if kind == "masked" and "decoder" in provides and "encoder" not in provides:
+            return "is a decoder", "Name an encoder; `armada list students` shows which are"
+        why = self.options.cannot_learn(kind) if hasattr(self.options, "cannot_learn") else None
+        if not why:
+            return None
+        what, _, hint = why.partition("; ")
+        return what, hint
+
     def identity(self, environment: Environment, *, training: bool = False) -> dict[str, JSON]:
         """Everything about this choice that can change an output, computed from the files as they are now, with the plugin that
         brings it.

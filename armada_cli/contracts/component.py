@@ -152,11 +152,18 @@ class Component:
             ``heads``, ``vocabulary``.
         ``vocabulary() -> str | None``: for a student, what stands for its tokens and their numbers as its files tell it, None
             where they are not here; two students with equal ones read every text as the same numbers.
+        ``cannot_learn(kind) -> str | None``: for a student, what keeps it from learning tasks of a kind, as words behind its
+            name with a suggestion as in ``problems``; None where nothing is known to. That an encoder does not write and a
+            decoder reads no masked text, the card says already.
+        ``repeats_layers() -> bool``: for a student, whether it runs one and the same layer several times, so that nothing can
+            act inside one of them.
         ``rows() -> dict``: for a task, what an estimate needs before the data are there: rows of ``train`` and
             ``validation``, and ``tokens``, the usual length of one input.
         ``trained_on() -> Choice | None``: for a task that is evaluated on a student trained on another task: that task.
         ``dependencies(trial) -> dict[role, Needs]``: for a method, the trials that must be finished before `trial`, a
             `Planned`, can begin; the role ``start`` is where its student begins.
+        ``check(trial) -> None``: for a method, asked for each trial that is planned, its `Planned`: it raises `UserError` where
+            what it trains, its teachers or its options do not go together, as far as that can be told before they are made.
         ``reads(trial) -> dict[role, tuple]``: for a method, what it will ask of the students of those trials for every
             training row, so that `armada check` can tell what it costs: names as `Setup.cached` takes them (one that is asked
             of n epochs n times), `TopTokens`, or ``live`` for one that is asked at every step.

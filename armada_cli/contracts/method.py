@@ -244,7 +244,9 @@ class Method(ABC):
 
     ``dependencies(trial) -> dict[role, Needs]`` names trials that must be finished first. ``controls``, a tuple, says whether
     what they know may be taken away: ``shuffled``, where a row is given another row's outputs, and ``noise``, for methods that
-    look at `Setup.cached` alone. With ``needs_teacher`` both may be asked for without saying so.
+    look at `Setup.cached` alone. With ``needs_teacher`` both may be asked for without saying so. Texts, and distributions over
+    a vocabulary, cannot be drawn as noise, nor a model that is asked live: where ``reads`` or `Needs.answers` says so, such a
+    control is refused when the trial is planned. What else can be told of a trial by then, ``check(trial)`` tells.
     """
 
     hidden_states: bool = False

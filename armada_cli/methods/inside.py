@@ -6,11 +6,21 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from armada_cli.contracts import Batch, Model
+from armada_cli.contracts import Batch, Choice, Model
+from armada_cli.contracts.choice import asks
 from armada_cli.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+def require_layers_apart(method: str, student: Choice) -> None:
+    """Raises UserError: a student says that it runs one layer several times."""
+    if asks(student.options, "repeats_layers"):
+        raise UserError(
+            f"method {method!r} acts inside layers, and student {student.name!r} runs one several times",
+            "Take another student, such as bert-base",
+        )
 
 
 @dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from armada_cli.contracts import Batch, Component, Method, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Component, Method, Planned, Setup, StudentOutput, Term, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
 from armada_cli.methods.pkd import joined, layers_distance, match_layers
-from armada_cli.methods.text_teacher import LiveTeacherOptions, first_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import LiveTeacherOptions, depth_of, first_tokens, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +38,18 @@ class MetaDistilOptions(LiveTeacherOptions):
         0.1, "Share of the training rows that the teacher is judged on, and the student does not learn from", above=0, below=1
     )
     quiz_batch: int | None = option(None, "Rows of one quiz; null: as many as the batch has", minimum=1)
+
+    def check(self, trial: Planned) -> None:
+        deep, shallow = depth_of(self.teacher), depth_of(trial.student)
+        if self.beta > 0 and deep is not None and shallow is not None:
+            require_matching(deep, shallow)
+
+
+def require_matching(teacher: int, student: int) -> None:
+    """Raises UserError: a student of so many layers has none below its top one, or a teacher has fewer."""
+    if student < 2 or teacher < student:
+        what = f"layers below the top one, of a student that has {student} and a teacher that has {teacher}"
+        raise UserError(f"method 'metadistil' cannot match {what}", "Say `beta: 0`, or take a deeper one")
 
 
 class MetaDistil(Method):
@@ -102,12 +114,10 @@ class MetaDistil(Method):
 
         own = states_of_one_row(self.setup.student, "the student")
         other = states_of_one_row(self.teacher.model, "the teacher")
-        depths = len(own) - 1, len(other) - 1
-        if depths[0] < 2 or depths[1] < depths[0]:
-            what = f"layers below the top one, of a student that has {depths[0]} and a teacher that has {depths[1]}"
-            raise UserError(f"method 'metadistil' cannot match {what}", "Say `beta: 0`, or take a deeper one")
-        self.student_layers = list(range(1, depths[0]))
-        self.teacher_layers = match_layers(depths[1], depths[0], self.options.strategy)
+        student, teacher = len(own) - 1, len(other) - 1
+        require_matching(teacher, student)
+        self.student_layers = list(range(1, student))
+        self.teacher_layers = match_layers(teacher, student, self.options.strategy)
         widths = own[-1].shape[-1], other[-1].shape[-1]
         if widths[0] != widths[1]:
             with drawn_from(self.setup.seed, "metadistil projection"):

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from armada_cli.contracts import Batch, Component, Environment, Method, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import SoftLabelOptions, StateTeacherOptions, depth_of, first_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import (
+    SoftLabelOptions,
+    StateTeacherOptions,
+    depth_of,
+    first_tokens,
+    size_of,
+    states_of_one_row,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +48,14 @@ class PKDOptions(SoftLabelOptions, StateTeacherOptions):
             layers = tuple(match_layers(deep, shallow, self.strategy))
         return {"teacher": ("logits", self.states(f"first:{','.join(map(str, layers))}" if layers else "first:*"))}
 
+    def check(self, trial: Planned) -> None:
+        deep, shallow = depth_of(self.teacher), depth_of(trial.student)
+        if deep is not None and shallow is not None:
+            choose_layers(self, deep, shallow)
+        wide, narrow = size_of(self.teacher, "hidden"), size_of(trial.student, "hidden")
+        if wide is not None and narrow is not None:
+            needs_projection(self, wide, narrow)
+
     def problems(self, environment: Environment) -> Iterable[str]:
         if self.layers is not None and (not self.layers or min(self.layers) < 1):
             yield f"layers: {list(self.layers)} are no layers of a teacher; number them from 1"
@@ -66,6 +81,37 @@ def match_layers(teacher: int, student: int, strategy: str) -> list[int]:
     if strategy == "last":
         return [teacher - student + layer for layer in range(1, student)]
     return [layer * teacher // student for layer in range(1, student)]
+
+
+def choose_layers(options: PKDOptions, teacher: int, student: int) -> list[int]:
+    """The layers of a teacher of so many that those of a student are compared with: by name, or by strategy.
+
+    Raises:
+        UserError: they are not one for each of the student's layers but its top one, or the teacher does not have them.
+    """
+    if options.layers is None:
+        return match_layers(teacher, student, options.strategy)
+    layers = list(options.layers)
+    if len(layers) != student - 1 or max(layers) > teacher:
+        raise UserError(
+            f"method 'pkd': layers {layers} are not {student - 1} layers of a teacher that has {teacher}",
+            f"Name one for each of the student's layers 1 to {student - 1}",
+        )
+    return layers
+
+
+def needs_projection(options: PKDOptions, teacher: int, student: int) -> bool:
+    """Whether states of the student's width are mapped to the teacher's.
+
+    Raises:
+        UserError: the options forbid it, and the widths differ.
+    """
+    if options.projection == "none" and student != teacher:
+        raise UserError(
+            f"method 'pkd' cannot compare states of width {student} with a teacher's of width {teacher}",
+            "Say `projection: auto`",
+        )
+    return options.projection == "linear" or (options.projection == "auto" and student != teacher)
 
 
 def layers_distance(h_t: Tensor, h_s: Tensor, normalize: bool = True) -> Tensor:
@@ -104,35 +150,18 @@ class PKD(Method):
         states = states_of_one_row(setup.student, "the student")
         depth = len(states) - 1
         self.student_layers = list(range(1, depth))
-        self.teacher_layers = self._choose_layers(depth)
+        self.teacher_layers = choose_layers(self.options, setup.layers("teacher"), depth)
         self.teacher_logits = setup.cached("teacher", "logits")
         states_kept = self.options.states(f"first:{','.join(map(str, self.teacher_layers))}")
         self.teacher_states = setup.cached("teacher", states_kept)
         self.projection = self._make_projection(states[-1].shape[-1], self.teacher_states.shape[-1])
-
-    def _choose_layers(self, student: int) -> list[int]:
-        teacher = self.setup.layers("teacher")
-        if self.options.layers is None:
-            return match_layers(teacher, student, self.options.strategy)
-        layers = list(self.options.layers)
-        if len(layers) != student - 1 or max(layers) > teacher:
-            raise UserError(
-                f"method 'pkd': layers {layers} are not {student - 1} layers of a teacher that has {teacher}",
-                f"Name one for each of the student's layers 1 to {student - 1}",
-            )
-        return layers
 
     def _make_projection(self, own: int, wanted: int) -> nn.Linear | None:
         from torch import nn
 
         from armada_cli.training.seeds import drawn_from
 
-        if self.options.projection == "none" and own != wanted:
-            raise UserError(
-                f"method 'pkd' cannot compare states of width {own} with a teacher's of width {wanted}",
-                "Say `projection: auto`",
-            )
-        if self.options.projection == "none" or (self.options.projection == "auto" and own == wanted):
+        if not needs_projection(self.options, wanted, own):
             return None
         with drawn_from(self.setup.seed, "pkd projection"):
             return nn.Linear(own, wanted, bias=False).to(self.setup.device)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from armada_cli.contracts import Batch, Component, Environment, Method, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import REDUCTIONS, StateTeacherOptions, mean_tokens, states_of_one_row
+from armada_cli.methods.text_teacher import REDUCTIONS, StateTeacherOptions, depth_of, mean_tokens, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,8 +38,29 @@ class RailKDOptions(StateTeacherOptions):
         if self.alpha + self.beta > 1:
             yield f"alpha and beta: {self.alpha} and {self.beta} are more than 1 together; the labels have what is left of 1"
 
+    def check(self, trial: Planned) -> None:
+        deep, shallow = depth_of(self.teacher), depth_of(trial.student)
+        if deep is not None and shallow is not None:
+            count_layers(self.top, deep, shallow)
+
     def reads(self, trial: Planned) -> dict[str, tuple[str | TopTokens, ...]]:
         return {"teacher": ("logits", self.states("mean:*"))}
+
+
+def count_layers(top: bool, teacher: int, student: int) -> tuple[int, int]:
+    """How many layers of a teacher of so many are drawn from, and how many of the student are matched.
+
+    Raises:
+        UserError: there are none to match, or fewer to draw from.
+    """
+    left_out = 0 if top else 1
+    teacher, student = teacher - left_out, student - left_out
+    if student < 1 or teacher < student:
+        raise UserError(
+            f"method 'rail-kd' cannot draw {student} layers of the teacher's {teacher}",
+            "Take a deeper teacher" if student else "Say `top: true`",
+        )
+    return teacher, student
 
 
 def draw_layers(teacher: int, count: int, seed: int) -> list[int]:
@@ -83,14 +104,8 @@ class RailKD(Method):
 
         super().__init__(options, setup)
         states = states_of_one_row(setup.student, "the student")
-        left_out = 0 if self.options.top else 1
-        self.student_layers = list(range(1, len(states) - left_out))
-        self.teacher_depth = setup.layers("teacher") - left_out
-        if not self.student_layers or self.teacher_depth < len(self.student_layers):
-            raise UserError(
-                f"method 'rail-kd' cannot draw {len(self.student_layers)} layers of the teacher's {self.teacher_depth}",
-                "Take a deeper teacher" if self.student_layers else "Say `top: true`",
-            )
+        self.teacher_depth, matched = count_layers(self.options.top, setup.layers("teacher"), len(states) - 1)
+        self.student_layers = list(range(1, matched + 1))
         self.teacher_logits = setup.cached("teacher", "logits")
         self.teacher_means = setup.cached("teacher", self.options.states("mean:*"))
         widths = {"teacher": self.teacher_means.shape[-1], "student": states[-1].shape[-1]}

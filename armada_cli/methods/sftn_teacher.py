@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from armada_cli.contracts import Batch, Choice, Component, Method, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Choice, Component, Method, Planned, Setup, StudentOutput, Term, option
+from armada_cli.errors import UserError
+from armada_cli.methods.inside import require_layers_apart
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import states_of_one_row
+from armada_cli.methods.text_teacher import depth_of, states_of_one_row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +32,30 @@ class BranchOptions:
 @dataclass(frozen=True)
 class SFTNTeacherOptions(BranchOptions):
     branch: Choice = option("bert-6l", "The student whose upper layers are the branches", component="student")
+
+    def check(self, trial: Planned) -> None:
+        if "encoder" not in self.branch.registered.component.provides:
+            what = f"method 'sftn' makes branches of an encoder's layers, and student {self.branch.name!r} is a decoder"
+            raise UserError(what, "Take an encoder, or another method")
+        require_layers_apart("sftn", self.branch)
+        deep, shallow = depth_of(trial.student), depth_of(self.branch)
+        if deep is not None and shallow is not None:
+            count_blocks(self.blocks, deep, shallow)
+
+
+def count_blocks(wanted: int, teacher: int, student: int) -> int:
+    """Into how many blocks a teacher and a student of so many layers are cut.
+
+    Raises:
+        UserError: one of them cannot be cut.
+    """
+    blocks = min(wanted, teacher, student)
+    if blocks < 2:
+        raise UserError(
+            f"method 'sftn' cuts teacher and student into blocks, and they have {teacher} and {student} layers",
+            "Take ones of at least two layers",
+        )
+    return blocks
 
 
 class SFTNTeacher(Method):
@@ -67,9 +93,7 @@ class SFTNTeacher(Method):
         depth, width = len(states) - 1, states[-1].shape[-1]
         model = setup.fresh(options.branch, "branch 1")
         own = len(states_of_one_row(model, "the branches' student")) - 1
-        blocks = min(options.blocks, depth, own)
-        if blocks < 2:
-            raise ValueError(f"the teacher has {depth} layers and the student {own}: a branch needs two of each")
+        blocks = count_blocks(options.blocks, depth, own)
         self.taps = [round(depth * i / blocks) for i in range(1, blocks)]
         """For each branch, how many of the teacher's layers lie below it."""
         self.branches = nn.ModuleList()

@@ -65,9 +65,14 @@ class StateTeacherOptions(TextTeacherOptions):
         return what if self.stored_in == "float32" else f"{what} {self.stored_in}"
 
 
+def size_of(choice: Choice, name: str) -> int | None:
+    """A number of a student's ``size()``, such as its ``heads``, before it is made; None for one that does not say."""
+    return (choice.options.size() if hasattr(choice.options, "size") else {}).get(name)
+
+
 def depth_of(choice: Choice) -> int | None:
     """How many layers a student says it has, before it is made; None for one that does not say."""
-    return (choice.options.size() if hasattr(choice.options, "size") else {}).get("layers")
+    return size_of(choice, "layers")
 
 
 def states_of_one_row(model: Model, what: str) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from armada_cli.contracts import Batch, Component, Method, Needs, Planned, Setup, StudentOutput, Term, TopTokens, option
 from armada_cli.errors import UserError
 from armada_cli.methods.kinds import WITH_LOGITS
-from armada_cli.methods.text_teacher import LiveTeacherOptions, look_at_one_row
+from armada_cli.methods.text_teacher import LiveTeacherOptions, look_at_one_row, size_of
 from armada_cli.registry.choosing import choose
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class IntermediateOptions(LiveTeacherOptions):
     heads: str = option(
         "match", "match: head by head, as many on both sides; mean: the mean over each side's heads", choices=("match", "mean")
     )
+
+    def check(self, trial: Planned) -> None:
+        own, other = size_of(trial.student, "heads"), size_of(self.teacher, "heads")
+        if own is not None and other is not None:
+            require_heads(self.heads, own, other)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,15 @@ class TinyBERTOptions(IntermediateOptions):
 
 
 # ------------------------------------------------------------------------------------------------------ the first stage
+
+
+def require_heads(heads: str, student: int, teacher: int) -> None:
+    """Raises UserError: heads are to be compared one by one, and the two sides have not as many."""
+    if heads == "match" and student != teacher:
+        raise UserError(
+            f"method 'tinybert' cannot compare {student} heads of the student with {teacher} of the teacher",
+            "Say `heads: mean`",
+        )
 
 
 def match_layers(teacher: int, student: int) -> list[int]:
@@ -113,11 +127,7 @@ class TinyBERTIntermediate(Method):
         self.teacher = setup.finished("teacher")
         own, own_heads = look_at_one_row(setup.student, "the student", attentions=True)
         other, heads = look_at_one_row(self.teacher, "the teacher", attentions=True)
-        if own_heads != heads and self.options.heads == "match":
-            raise UserError(
-                f"method 'tinybert' cannot compare {own_heads} heads of the student with {heads} of the teacher",
-                "Say `heads: mean`",
-            )
+        require_heads(self.options.heads, own_heads, heads)
         self.layers = match_layers(len(other) - 1, len(own) - 1)
         with drawn_from(setup.seed, "tinybert map"):
             self.map = nn.Linear(own[-1].shape[-1], other[-1].shape[-1]).to(setup.device)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from armada_cli.contracts import Batch, Component, Method, Setup, StudentOutput, Term, option
-from armada_cli.methods.inside import Reading, first, watch, with_first
+from armada_cli.contracts import Batch, Component, Method, Planned, Setup, StudentOutput, Term, option
+from armada_cli.methods.inside import Reading, first, require_layers_apart, watch, with_first
 from armada_cli.methods.kinds import WITH_LOGITS
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class VisualGuidanceOptions:
         "paper: attention, then a gate; official: a convolution over what was attended to, beside the pooled output",
         choices=("paper", "official"),
     )
+
+    def check(self, trial: Planned) -> None:
+        require_layers_apart("visual-guidance", trial.student)
 
     def features_at_inference(self) -> bool:
         """The dictionary is of training texts; a text's own vector has to be asked for."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from armada_cli.contracts import Batch, Component, Method, Setup, StudentOutput, Term, option
+from armada_cli.contracts import Batch, Component, Method, Planned, Setup, StudentOutput, Term, option
 from armada_cli.errors import UserError
-from armada_cli.methods.inside import Reading, first, watch, with_first
+from armada_cli.methods.inside import Reading, first, require_layers_apart, watch, with_first
 from armada_cli.methods.kinds import WITH_LOGITS
+from armada_cli.methods.text_teacher import depth_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,17 @@ class XAdapterOptions:
     bottleneck: int = option(64, "Width of an adapter", minimum=1)
     adapted: int = option(2, "How many of the top layers have an adapter behind them", minimum=1)
     pseudo_tokens: int = option(8, "Into how many tokens the teacher's one vector is mapped for the attention", minimum=1)
+
+    def check(self, trial: Planned) -> None:
+        require_layers_apart("x-adapter", trial.student)
+        if (layers := depth_of(trial.student)) is not None:
+            require_layers(self.adapted, layers)
+
+
+def require_layers(adapted: int, layers: int) -> None:
+    """Raises UserError: more layers are to have adapters than there are."""
+    if layers < adapted:
+        raise UserError(f"method 'x-adapter' adapts {adapted} layers, and the student has {layers}", "Say a smaller `adapted`")
 
 
 class XAdapter(Method):
@@ -53,11 +65,7 @@ class XAdapter(Method):
         if setup.feature_width is None:
             raise ValueError("x-adapter needs a teacher's features")
         course = watch(setup.student, setup.hidden)
-        if len(course.layers) < options.adapted:
-            raise UserError(
-                f"method 'x-adapter' adapts {options.adapted} layers, and the student has {len(course.layers)}",
-                "Say a smaller `adapted`",
-            )
+        require_layers(options.adapted, len(course.layers))
         freeze(setup.student.module, course.behind)
         self.reading = Reading()
         sizes = (setup.hidden, setup.feature_width, options.bottleneck, options.pseudo_tokens)

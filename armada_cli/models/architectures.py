@@ -117,6 +117,9 @@ LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.(\d+)\.")
 SHARED = frozenset({"albert", "funnel", "xmod", "zamba", "zamba2"})
 """Families with fewer sets of weights than layers, or layers in blocks."""
 
+REPEATING = frozenset({"albert"})
+"""Families that run one and the same layer several times."""
+
 WITHOUT_ROWS = frozenset({"canine", "perceiver", "transfo-xl"})
 """Families without one table of embeddings that has a row for each token."""
 

@@ -7,13 +7,13 @@ imports nothing heavy, so `armada check` can do it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Decoding, Environment, Needs, Planned, fingerprint
+from armada_cli.contracts import CONTRACT_VERSION, TASK_KINDS, Choice, Decoding, Environment, Planned, fingerprint
 from armada_cli.errors import UserError
 from armada_cli.held_out import SELECTION, split_of
-from armada_cli.models.given import refuse_head
+from armada_cli.plan import fitting
 from armada_cli.plan.hardware import multiplies_bf16
 from armada_cli.plan.trials import FeatureJob, Plan, Trial
 from armada_cli.recipe.model import Recipe
@@ -195,10 +195,11 @@ def _plan_dependencies(
     above: tuple[tuple[Any, ...], ...],
 ) -> dict[str, str]:
     """Plan the trials that a method needs. Returns role -> id."""
+    planned = Planned(student, task, teacher, seed, task.registered.component.kind(task.options), limit, held_out)
+    fitting.check(method, planned)
     if not hasattr(method.options, "dependencies"):
-        _require_given_unused(method, ())
+        fitting.require_given_unused(method, ())
         return {}
-    kind = task.registered.component.kind(task.options)
     own = (student, task, method, teacher, seed)
     if own in above:
         raise UserError(f"{method.place}: method {method.name!r} needs a trial that needs itself", "Break the circle")
@@ -206,12 +207,13 @@ def _plan_dependencies(
         what = f"method {method.name!r} needs trials that need others, {MAX_CHAIN} deep"
         raise UserError(f"{method.place}: {what}", "Break the chain; it may have no end")
     depends: dict[str, str] = {}
-    wanted = method.options.dependencies(Planned(student, task, teacher, seed, kind, limit, held_out))
-    _require_given_unused(method, wanted.values())
+    wanted = method.options.dependencies(planned)
+    fitting.require_given_unused(method, wanted.values())
+    fitting.require_control(method, planned, wanted.values())
     for role, needs in wanted.items():
         place = f"{method.place}: method {method.name!r} needs {role!r}"
         if needs.student.given:
-            _require_given(needs, task if needs.task is None else needs.task, place)
+            fitting.require_given(needs, task if needs.task is None else needs.task, place)
         try:
             other = needs.method if isinstance(needs.method, Choice) else choose("method", needs.method)
         except UserError as error:
@@ -232,19 +234,13 @@ def _plan_dependencies(
         able = set(other.registered.component.provides) & set(TASK_KINDS)
         if able and on_kind not in able:
             raise UserError(f"{place}, and method {other.name!r} cannot train {on.name!r} ({on_kind})")
-        needed = needs.student.registered.component
-        if on_kind == "masked" and "decoder" in needed.provides and "encoder" not in needed.provides:
-            what = f"{place} on the masked text of {on.name!r}, and the student {needs.student.name!r} is a decoder"
-            raise UserError(what, "Name an encoder; `armada list students` shows which are")
         base = _trained_on(plan, on) if on_kind == "generation" else on
         trained_student = plan.resize(needs.student)
-        if on_kind == "generation" and "decoder" not in trained_student.registered.component.provides:
-            raise UserError(
-                f"{place} to learn {on.name!r} (generation), and student {trained_student.name!r} is no decoder",
-                "Name a decoder",
-            )
+        if unable := trained_student.unable(on_kind):
+            why, hint = unable
+            raise UserError(f"{place} to learn {on.name!r} ({on_kind}), and student {trained_student.name!r} {why}", hint)
         if needs.vocabulary:
-            _require_one_vocabulary(student, trained_student, place)
+            fitting.require_one_vocabulary(student, trained_student, place)
         trial = _trial(
             plan,
             trained_student,
@@ -268,48 +264,10 @@ def _plan_dependencies(
     return depends
 
 
-def _require_given_unused(method: Choice, wanted: Iterable[Needs]) -> None:
-    """Raises UserError: an option names a model that is to be taken as it is, and the method trains it itself."""
-    asked = [needs.student for needs in wanted]
-    asked += [part for needs in wanted if isinstance(needs.method, Choice) for part in needs.method.everything()]
-    for name, part in method.parts():
-        if part.given and part not in asked:
-            what = f"{method.place}: method {method.name!r} trains its {name} itself, so it cannot be one `from` a folder"
-            raise UserError(what, "Write `model:` for `from:`")
-
-
-def _require_given(needs: Needs, task: Choice, place: str) -> None:
-    """Raises UserError: a model cannot be taken as it is for what is wanted of it."""
-    options, how = needs.student.options, needs.method if isinstance(needs.method, str) else needs.method.name
-    if how != "undistilled":
-        raise UserError(
-            f"{place}, trained by {how!r}, and one `from` a folder is trained by nobody", "Write `model:` for `from:`"
-        )
-    if needs.epochs:
-        raise UserError(
-            f"{place} as it was after each epoch, and one `from` a folder has no epochs", "Write `model:` for `from:`"
-        )
-    kind = task.registered.component.kind(task.options)
-    if reason := refuse_head(options.model, getattr(options, "revision", None), kind):
-        what, _, hint = reason.partition("; ")
-        raise UserError(f"{place}: {what}", hint.capitalize())
-
-
 def _train_nothing(train: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a trial whose student is taken as it is: of those of the recipe what it reads and is scored with."""
     kept = {name: train[name] for name in ("max_length", "precision", "evaluation_batch")}
     return {**dataclasses.asdict(Train()), **kept, "epochs": 0}
-
-
-def _require_one_vocabulary(student: Choice, other: Choice, place: str) -> None:
-    """Raises UserError: the tokenizer files of the two are here and differ. Those that are not are compared in the trial."""
-    known = [choice.options.vocabulary() if hasattr(choice.options, "vocabulary") else None for choice in (student, other)]
-    if None not in known and known[0] != known[1]:
-        raise UserError(
-            f"{place} to say something to each token of the student's, and {student.title} and {other.title} have different "
-            "vocabularies",
-            "Take two models of one family, or a method that needs the texts alone",
-        )
 
 
 def _evaluation(

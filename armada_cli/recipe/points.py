@@ -115,17 +115,8 @@ def check_combinations(
             hint = "Add `teacher: NAME`; `armada list teachers` shows the names"
             problems.add(method.place, f"method {method.choice.name!r} needs a teacher, the recipe has none", hint)
     for student in students:
-        provides = set(student.choice.registered.component.provides)
         for number, kind in kinds.items():
-            if kind == "generation" and "encoder" in provides and "decoder" not in provides:
-                problems.add(
-                    student.place,
-                    f"student {student.choice.name!r} is an encoder and cannot do task {tasks[number].choice.name!r} ({kind})",
-                    "Name a decoder; `armada list students` shows which are",
-                )
-            if kind == "masked" and "decoder" in provides and "encoder" not in provides:
-                problems.add(
-                    student.place,
-                    f"student {student.choice.name!r} is a decoder and cannot do task {tasks[number].choice.name!r} ({kind})",
-                    "Name an encoder; `armada list students` shows which are",
-                )
+            if unable := student.choice.unable(kind):
+                why, hint = unable
+                what = f"student {student.choice.name!r} {why} and cannot do task {tasks[number].choice.name!r} ({kind})"
+                problems.add(student.place, what, hint)

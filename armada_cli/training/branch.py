@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from armada_cli.contracts import Model
+from armada_cli.errors import UserError
+
+OTHERWISE = "Take another student, or the method kd"
+"""What to do with a student that cannot be a branch."""
 
 TOLERANCE = 1e-3
 """How far the logits of a student that was cut may be from the whole one's, on its own states."""
@@ -26,7 +30,7 @@ class Branch(nn.Module):
         choices: whether the student answers multiple choice.
 
     Raises:
-        ValueError: its layers are not known, or it gives other answers when it is cut.
+        UserError: its layers are not known, or it gives other answers when it is cut.
     """
 
     def __init__(self, model: Model, first: int, width: int, choices: bool = False) -> None:
@@ -41,7 +45,7 @@ class Branch(nn.Module):
         with torch.no_grad():
             whole = self.student.forward(self.module, self._inputs(ids, mask), hidden_states=True)
         if whole.hidden_states is None:
-            raise ValueError(f"{name} shows no hidden states, so it cannot be a branch")
+            raise UserError(f"{name} shows no hidden states, so it cannot be a branch", OTHERWISE)
         states = whole.hidden_states
         layers = find_layers(self.module, len(states) - 1)
         forms = self._forms(layers, ids, mask)
@@ -52,8 +56,10 @@ class Branch(nn.Module):
         self.adapter: nn.Module = nn.Identity()
         cut = self(states[first], mask)
         if not torch.allclose(cut, whole.logits, rtol=TOLERANCE, atol=TOLERANCE):
-            raise ValueError(f"{name} cannot be cut below its layer {first}: on its own states it then gives other answers")
-        parameters = list(self.module.parameters())
+            raise UserError(
+                f"{name} cannot be cut below its layer {first}: on its own states it then gives other answers", OTHERWISE
+            )
+        parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         for parameter, gradient in zip(parameters, torch.autograd.grad(cut.sum(), parameters, allow_unused=True), strict=True):
             parameter.requires_grad_(gradient is not None)
         self.module.train(training)
@@ -90,7 +96,9 @@ class Branch(nn.Module):
         for hook in hooks:
             hook.remove()
         if len(forms) != len(layers):
-            raise ValueError(f"{type(self.module).__name__} does not run each of its layers once, so it cannot be a branch")
+            raise UserError(
+                f"{type(self.module).__name__} does not run each of its layers once, so it cannot be a branch", OTHERWISE
+            )
         return forms
 
     def _replace(self, layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -116,9 +124,9 @@ def find_layers(module: nn.Module, count: int) -> nn.ModuleList:
     """A transformer's layers: the list of so many modules with the most parameters.
 
     Raises:
-        ValueError: it has none, as a model that runs one layer several times.
+        UserError: it has none, as a model that runs one layer several times.
     """
     lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == count]
     if not lists:
-        raise ValueError(f"{type(module).__name__} keeps its {count} layers in no list, so it cannot be a branch")
+        raise UserError(f"{type(module).__name__} keeps its {count} layers in no list, so it cannot be a branch", OTHERWISE)
     return max(lists, key=lambda part: sum(p.numel() for p in part.parameters()))

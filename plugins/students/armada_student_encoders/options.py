@@ -104,6 +104,9 @@ class EncoderOptions:
         guess = next((kind for kind in ("deberta-v2", "distilbert", "roberta", "electra") if kind in name), "bert")
         return str(self._config().get("model_type") or ("deberta-v2" if "deberta-v3" in name else guess))
 
+    def repeats_layers(self) -> bool:
+        return self.architecture() in architectures.REPEATING
+
     def smoke(self, folder: Path) -> Self:
         """A random model of the same architecture, 32 wide, with two layers or one more than `layers` keeps."""
         from armada_student_encoders.miniature import save  # imports torch

@@ -60,6 +60,10 @@ class VisualBertOptions(EncoderOptions):
             size["trainable"] -= rows * size["hidden"]
         return size
 
+    def cannot_learn(self, kind: str) -> str | None:
+        """Its own pre-training is on captions with their pictures; text without them is what it is fine-tuned on."""
+        return "is here for fine-tuning alone; Take another encoder" if kind == "masked" else None
+
     def architecture(self) -> str:
         return ARCHITECTURE
 
