@@ -113,7 +113,9 @@ def test_the_answers_of_a_regression_are_in_the_users_unit(
     teacher = f"{{name: encoder, model: {tiny_student}, train: {{lr: 5e-3}}}}"
     before = kd(recipe, tmp_path / "before", teacher, tasks=tasks)
     after = kd(recipe, tmp_path / "after", f"{{from: {before['teacher']['folder'] / 'student'}}}", tasks=tasks)
-    assert after["teacher"]["scores"] == pytest.approx(before["teacher"]["scores"], rel=1e-3)  # folded in float32
+    assert after["teacher"]["scores"]["pearson"] == pytest.approx(before["teacher"]["scores"]["pearson"], rel=1e-3)
+    # Folded in float32, two answers that are nearly equal may change places.
+    assert after["teacher"]["scores"]["spearman"] == pytest.approx(before["teacher"]["scores"]["spearman"], rel=1e-2)
     assert weights(after["teacher"]) == weights(before["teacher"])
     assert weights(after["student"]) == weights(before["student"])
 
