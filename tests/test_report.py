@@ -255,6 +255,21 @@ def test_recorded_options_decide_which_row_a_control_controls(tmp_path: Path) ->
     assert [(item["method"], item["control"]) for item in data["groups"][0]["controls"]] == [("mine", "mixed")]
 
 
+def test_a_control_that_was_trained_otherwise_controls_nothing(tmp_path: Path) -> None:
+    entries = [
+        entry
+        for lr, control, scores in (
+            (1e-4, "", [20.0, 21.0]),
+            (2e-4, "", [30.0, 31.0]),
+            (2e-4, " control=shuffled", [29.0, 30.5]),
+        )
+        for entry in trials("cola", f"armada lr={lr}{control}", scores, options={}, train={"lr": lr, "epochs": 3})
+    ]
+    data = json.loads(report(write_run(tmp_path, entries), "json"))
+    controls = [(item["method"], item["control"]) for item in data["groups"][0]["controls"]]
+    assert controls == [("armada lr=0.0002", "armada lr=0.0002 control=shuffled")]
+
+
 def test_controls_come_with_the_word_on_regularisation(tmp_path: Path) -> None:
     text = " ".join(report(full_run(tmp_path), "txt", 100).split())
     assert "An improvement which the shuffled or noise teacher also gives is regularisation, not knowledge" in text

@@ -27,7 +27,7 @@ class TrialRecord:
         reason: why there is no score.
         score: the main metric, in the unit of the published tables; None without a result.
         components: option of the method -> name of the component that it chooses.
-        options: the method's options, where the run recorded them.
+        options: the method's options, where the run recorded them; train: the training settings, as they were resolved.
         auxiliary: metric -> score of the student's auxiliary head.
         fits: role -> metric -> how a model of the method's own fits the rows that it was trained on.
         precision: what the trial was trained in; empty when not recorded.
@@ -86,6 +86,7 @@ class TrialRecord:
     entry: int | None = None
     entry_title: str = ""
     point: Mapping[str, str] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         selection=_numbers(result.get("selection")),
         entry=None if (number := _number(grid.get("entry"))) is None else int(number),
         entry_title=str(grid.get("title") or ""),
+        train=_mapping(entry.get("train")),
         point={str(name): str(value) for name, value in _mapping(grid.get("values")).items()},
     )
 

@@ -191,12 +191,16 @@ def _compare(group: Group, pairs: Sequence[tuple[Arm, Arm]]) -> list[Comparison]
     return [comparison for comparison in comparisons if comparison.differences]
 
 
+SAME_IN_CONTROL = ("method_name", "teacher", "components", "options", "train")
+"""What a row has in common with the control of it, by the names of `folder.TrialRecord`."""
+
+
 def _is_control_of(control: Arm, arm: Arm) -> bool:
-    """The same method, teacher, components and options, but for what the control changes; of grids the same points."""
+    """The same method, teacher, components, options and training settings, but for what the control changes; of grids the same
+    points."""
     if not control.first.control or arm.first.control or len(control.points) != len(arm.points):
         return False
     return all(
-        one.options is not None
-        and all(getattr(one, name) == getattr(other, name) for name in ("method_name", "teacher", "components", "options"))
+        one.options is not None and all(getattr(one, name) == getattr(other, name) for name in SAME_IN_CONTROL)
         for one, other in zip(control.points, arm.points, strict=True)
     )
