@@ -139,11 +139,12 @@ def new_outputs(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 def _plain(blocks: Iterable[Tensor], kind: np.dtype[Any]) -> Iterator[np.ndarray]:
     for block in blocks:
         values = np.ascontiguousarray(block.float().cpu().numpy())
-        largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+        finite = np.abs(values[np.isfinite(values)])
+        largest = finite.max() if finite.size else 0.0
         if largest > np.finfo(kind).max:
             raise UserError(
                 f"a teacher's states reach {largest:.3g}, and float16 holds {np.finfo(kind).max:.5g} at most",
-                "Say `stored_in: float32`",
+                "Keep them in float32; `armada show method NAME` has the option",
             )
         yield values.astype(kind, copy=False)
 
