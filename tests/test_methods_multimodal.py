@@ -590,6 +590,8 @@ def test_it_trains_answers_and_says_what_its_student_needs(recipe: Callable[...,
     held = load_file(found["folder"] / "student" / "inference.safetensors")
     assert all(torch.isfinite(value.float()).all() for value in held.values())
     assert found["terms"].keys() == {"task"}
+    assert found["parameters"]["heads"] == 0
+    assert found["parameters"]["inference"] <= sum(value.numel() for value in held.values())
 
 
 def test_no_frozen_weight_of_the_student_changes(recipe: Callable[..., Path], tiny_student: Path, tmp_path: Path) -> None:

@@ -332,6 +332,16 @@ def test_parameters_are_told_apart(tmp_path: Path) -> None:
     assert "minilm: student 22,713,216, extra heads 1,000, aligner 803,000, peer 7 (armada manifold=euclid)" in text
 
 
+@pytest.mark.parametrize(
+    "counted", [{"heads": 0, "inference": 66000}, pytest.param({"heads": 66000}, id="as earlier versions have it")]
+)
+def test_modules_that_a_student_keeps_are_no_extra_heads(tmp_path: Path, counted: dict[str, int]) -> None:
+    known = {"student": 22713216, "trained": 1000, **counted, "own": {}}
+    entries = trials("cola", "x-adapter", [18.0], result={"parameters": known, "needs_armada": True})
+    text = report(write_run(tmp_path, entries), "txt", 140)
+    assert "minilm: student 22,713,216, trained 1,000, inference modules 66,000 (x-adapter)" in text
+
+
 def test_every_role_of_a_methods_own_models_has_a_table_of_its_fit(tmp_path: Path) -> None:
     fits = {"fits": {"peer": {"mcc": 61.5}, "assistant": {"mcc": 43.0}}}
     text = report(write_run(tmp_path, trials("cola", "mutual", [18.0], result=fits)), "txt", 100)

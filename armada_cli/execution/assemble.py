@@ -155,14 +155,20 @@ def problem_of(task: Task, train: Train, *, attentions: bool = False) -> Problem
 
 
 def count_parameters(model: torch.nn.Module, method: Method) -> dict[str, Any]:
-    """Parameters of the student, how many of them are trained, of the extra heads that are thrown away, and of each module of
-    the method's own."""
+    """Parameters of the student, how many of them are trained, of the extra heads that are thrown away, of the method's modules
+    that the student keeps for its answers, and of each module of the method's own."""
     student = list(model.parameters())
+    kept = {p for module in method.inference_modules().values() for p in module.parameters()}
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters() if p not in kept)
+
     return {
         "student": sum(p.numel() for p in student),
         "trained": sum(p.numel() for p in student if p.requires_grad),
-        "heads": sum(p.numel() for module in method.student_modules().values() for p in module.parameters()),
-        "own": {role: sum(p.numel() for p in module.parameters()) for role, module in method.own_modules().items()},
+        "heads": sum(map(count, method.student_modules().values())),
+        **({"inference": sum(p.numel() for p in kept)} if kept else {}),
+        "own": {role: count(module) for role, module in method.own_modules().items()},
     }
 
 

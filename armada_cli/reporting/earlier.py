@@ -26,7 +26,8 @@ def translate_entry(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def translate_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A ``result.json``: `fits` by role in the place of four keys, and parameters of a method's own models by role."""
+    """A ``result.json``: `fits` by role in the place of four keys, parameters of a method's own models by role, and those of
+    modules that a student keeps for its answers apart from the heads that are thrown away."""
     translated = {key: value for key, value in result.items() if key not in _FITS}
     translated.setdefault("fits", {role: result[key] for key, role in _FITS.items() if result.get(key)})
     parameters = result.get("parameters")
@@ -34,4 +35,6 @@ def translate_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
         own = {"aligner": parameters.get("aligner")}
         kept = {key: count for key, count in parameters.items() if key not in ("extra", "aligner")}
         translated["parameters"] = {**kept, "heads": parameters.get("extra", 0), "own": own}
+    elif isinstance(parameters, dict) and result.get("needs_armada") and "inference" not in parameters:
+        translated["parameters"] = {**parameters, "heads": 0, "inference": parameters.get("heads", 0)}
     return translated

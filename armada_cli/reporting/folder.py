@@ -31,8 +31,8 @@ class TrialRecord:
         auxiliary: metric -> score of the student's auxiliary head.
         fits: role -> metric -> how a model of the method's own fits the rows that it was trained on.
         precision: what the trial was trained in; empty when not recorded.
-        parameters: of the student, how many of them are trained, and of the heads that are thrown away; own_parameters: role ->
-            those of a model of the method's own.
+        parameters: of the student, how many of them are trained, of the heads that are thrown away, and of the modules that are
+            kept for its answers (``inference``); own_parameters: role -> those of a model of the method's own.
         teacher_parameters: role -> those that were trained on the teacher's side: by a trial that this one learns
             from, or in its own training.
         steps: optimizer steps; passes: kind of model -> rows that it read in training. None or empty when not recorded.

@@ -228,11 +228,17 @@ def list_warnings(run: Run) -> list[str]:
 
 def list_parameters(run: Run) -> list[str]:
     """Parameters of each student and method: the student's own, how many of them are trained where that is a part, of the heads
-    that are thrown away after training, and of each model of the method's own."""
+    that are thrown away after training, of the modules that the student keeps for its answers, and of each model of the
+    method's own."""
     counts_of: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for trial in run.trials:
         known = trial.parameters
-        shown = {"student": known.get("student"), "trained": known.get("trained"), "extra heads": known.get("heads")}
+        shown = {
+            "student": known.get("student"),
+            "trained": known.get("trained"),
+            "extra heads": known.get("heads"),
+            "inference modules": known.get("inference"),
+        }
         if shown["trained"] == shown["student"]:  # of a student that is trained whole, once is enough
             del shown["trained"]
         counts = [(name, count) for name, count in (*shown.items(), *trial.own_parameters.items()) if count]
