@@ -22,13 +22,14 @@ class Predictions:
     """Of the weights that count, as they are exported.
 
     Attributes:
-        outputs: float32 [n, c], what `Task.score` was given: logits, or predictions in the user's unit.
-        labels: int32 [n] of classes, float64 [n] of numbers, uint8 [n, c] of several labels.
+        outputs: float32 [n, c], what `Task.score` was given: logits, or predictions in the user's unit. In generation each
+            row's own score of the main metric, [n, 1], the mean over the evaluation seeds.
+        labels: int32 [n] of classes, float64 [n] of numbers, uint8 [n, c] of several labels; None in generation.
         rows: int32 [n], numbers of the validation rows, from 0.
     """
 
     outputs: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     rows: np.ndarray
 
 
@@ -42,11 +43,11 @@ def as_array(labels: Sequence[Any]) -> np.ndarray:
     return values.astype(np.int32 if np.issubdtype(values.dtype, np.integer) else np.float64)
 
 
-def write_predictions(folder: Path, outputs: np.ndarray, labels: Sequence[Any]) -> None:
+def write_predictions(folder: Path, outputs: np.ndarray, labels: Sequence[Any] | None) -> None:
     """Write those of all rows of a split into a trial's folder.
 
     Args:
-        outputs: [n, c]; labels: n, as in `Split`.
+        outputs: [n, c]; labels: n, as in `Split`, or None where outputs are the rows' own scores.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -58,9 +59,10 @@ def write_predictions(folder: Path, outputs: np.ndarray, labels: Sequence[Any]) 
 
     tensors = {
         "outputs": np.ascontiguousarray(outputs, np.float32),
-        "labels": as_array(labels),
         "rows": np.arange(len(outputs), dtype=np.int32),
     }
+    if labels is not None:
+        tensors["labels"] = as_array(labels)
     write_bytes_atomic(folder / PREDICTIONS, save(tensors))
 
 
@@ -76,6 +78,6 @@ def read_predictions(folder: Path) -> Predictions | None:
         if digests is not None and next(differences(folder, digests, (PREDICTIONS,)), None) is not None:
             return None
         tensors = load((folder / PREDICTIONS).read_bytes())
-        return Predictions(tensors["outputs"], tensors["labels"], tensors["rows"])
+        return Predictions(tensors["outputs"], tensors.get("labels"), tensors["rows"])
     except (OSError, SafetensorError, KeyError, DamagedDigests):
         return None

@@ -47,6 +47,7 @@ class Written:
     """A task that is right where an answer is word for word what `Echo` says of that row under seed 7."""
 
     decoding: Decoding | None = Decoding(max_new_tokens=4, sample=True, seeds=(7, 8))
+    metric = "accuracy"
 
     def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
         return {"accuracy": 100.0 * sum(a == b for a, b in zip(outputs, labels, strict=True)) / len(labels)}
@@ -93,6 +94,24 @@ def test_the_seeds_of_an_evaluation_draw_differently_and_the_score_is_their_mean
     assert found.scores == {"accuracy": 50.0}
 
 
+def test_every_row_has_its_own_score_over_the_seeds() -> None:
+    right = [spoken(0, 7), spoken(1, 8), "else", spoken(3, 7), spoken(4, 8)]
+    evaluation = evaluated(Echo(), Written(), Split(WRITTEN.texts, right, PROMPTS))
+    assert evaluation.rows == [50.0, 50.0, 0.0, 50.0, 50.0]
+    assert evaluation.scores == {"accuracy": pytest.approx(40.0)}
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_metric_that_is_no_mean_over_rows_gives_no_scores_of_rows(refuses: bool) -> None:
+    class Spread(Written):
+        def score(self, outputs: Any, labels: Sequence[Any]) -> dict[str, float]:
+            if refuses and len(labels) < 2:
+                raise ValueError("needs two rows")
+            return {"accuracy": float(len(set(outputs)))}
+
+    assert evaluated(Echo(), Spread(), WRITTEN).rows is None
+
+
 def test_what_is_kept_of_an_answer_is_its_own_prompt_and_label() -> None:
     records = evaluated(Echo(), Written(), WRITTEN).record(WRITTEN)
     assert records == [
@@ -113,7 +132,7 @@ def test_likelihoods_of_every_row_are_its_own_and_a_missing_candidate_cannot_win
 
     task = SimpleNamespace(decoding=None, score=score)
     assert evaluated(Echo(), task, Split(rows, [0, 1, 0, 3, 1], PROMPTS)).scores == {"accuracy": 1.0}
-    ((outputs, labels),) = given
+    outputs, labels = given[0]
     assert labels == [0, 1, 0, 3, 1]
     for row, values in zip(rows, outputs, strict=True):
         own = [-1.0 / len(row[0] + candidate) for candidate in row[1:]]

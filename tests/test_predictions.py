@@ -38,6 +38,14 @@ def test_ten_thousand_binary_rows_take_less_than_200_kb(tmp_path: Path) -> None:
     assert (tmp_path / PREDICTIONS).stat().st_size < 200_000
 
 
+def test_scores_of_rows_have_no_labels(tmp_path: Path) -> None:
+    write_predictions(tmp_path, np.array([[0.0], [100.0]]), None)
+    predictions = read_predictions(tmp_path)
+    assert predictions is not None
+    assert predictions.labels is None
+    assert predictions.outputs[:, 0].tolist() == [0.0, 100.0]
+
+
 def test_labels_keep_their_kind() -> None:
     assert as_array([1, 0]).dtype == np.int32
     assert as_array([0.1, 3.7]).tolist() == [0.1, 3.7]

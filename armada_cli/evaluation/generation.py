@@ -38,11 +38,14 @@ class Evaluation:
         scores: metric -> mean over the evaluation seeds.
         by_seed: evaluation seed -> scores; empty for likelihoods.
         answers: evaluation seed -> one answer a row, in the split's order.
+        rows: each row's own score of the task's main metric, the mean over the evaluation seeds; None where the metric is no
+            mean over rows.
     """
 
     scores: dict[str, float]
     by_seed: dict[int, dict[str, float]] = field(default_factory=dict)
     answers: dict[int, list[str]] = field(default_factory=dict)
+    rows: list[float] | None = None
 
     def record(self, split: Split) -> list[dict[str, Any]]:
         """One record a row and seed, for ``answers.jsonl``."""
@@ -141,7 +144,24 @@ def _scored(task: Task, split: Split, answers: dict[int, list[str]]) -> Evaluati
     by_seed = {seed: {k: float(v) for k, v in task.score(said, split.labels).items()} for seed, said in answers.items()}
     names = next(iter(by_seed.values()))
     scores = {name: math.fsum(item[name] for item in by_seed.values()) / len(by_seed) for name in names}
-    return Evaluation(scores, by_seed, answers)
+    return Evaluation(scores, by_seed, answers, _score_rows(task, split, list(answers.values()), scores))
+
+
+def _score_rows(task: Task, split: Split, outputs: Sequence[Any], scores: dict[str, float]) -> list[float] | None:
+    """Each row scored by itself, the mean over several outputs of all rows; None where their mean is not the task's score.
+
+    Args:
+        outputs: what `Task.score` takes, of each evaluation seed.
+    """
+    try:
+        rows = [
+            math.fsum(float(task.score(said[row : row + 1], [label])[task.metric]) for said in outputs) / len(outputs)
+            for row, label in enumerate(split.labels)
+        ]
+    except Exception:  # a plugin's metric may need several rows
+        return None
+    alike = math.isclose(math.fsum(rows) / len(rows), scores[task.metric], rel_tol=1e-9, abs_tol=1e-6)
+    return rows if alike else None
 
 
 def _by_likelihood(
@@ -167,7 +187,8 @@ def _by_likelihood(
     outputs = torch.full((len(values), max(map(len, values))), -math.inf)
     for row, value in enumerate(values):
         outputs[row, : len(value)] = torch.tensor(value)
-    return Evaluation({name: float(value) for name, value in task.score(outputs.numpy(), split.labels).items()})
+    scores = {name: float(value) for name, value in task.score(outputs.numpy(), split.labels).items()}
+    return Evaluation(scores, rows=_score_rows(task, split, [outputs.numpy()], scores))
 
 
 def _gathered(mine: dict[int, Any], total: int, accelerator: Accelerator) -> list[Any]:

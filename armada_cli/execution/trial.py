@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import save_file
@@ -242,6 +243,8 @@ class _Trial:
         self._require_unchanged()
         if self.accelerator.is_main_process:
             generation.save_answers(self.folder / ANSWERS, evaluation, split)
+            if evaluation.rows is not None:
+                write_predictions(self.folder, np.array(evaluation.rows)[:, None], None)
             self._finish(result, started, cpu, {"evaluation": time.perf_counter() - seconds}, {})
         self.accelerator.wait_for_everyone()
         return result
