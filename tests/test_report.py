@@ -65,6 +65,23 @@ def test_on_a_narrow_terminal_a_table_has_one_column_and_whole_numbers(tmp_path:
     assert max(len(line) for line in tables.splitlines()) <= 36
 
 
+def test_answers_that_could_not_be_read_are_told(tmp_path: Path) -> None:
+    def scored(method: str, score: float, *answered: float) -> list[dict[str, Any]]:
+        return [
+            trial("cola", method, seed, score, result={"scores": {"mcc": score, "answered": share}})
+            for seed, share in enumerate(answered)
+        ]
+
+    entries = [*scored("undistilled", 0.0, 0.0, 0.0), *scored("kd", 20.0, 60.0, 70.0), *scored("pkd", 40.0, 100.0, 100.0)]
+    text = report(write_run(tmp_path, entries), "txt", 100)
+    lines = text.splitlines()
+    below = {line.split()[0]: lines[number + 1].strip() for number, line in enumerate(lines[:20]) if line.strip()}
+    assert below["undistilled"] == "100 % unread"
+    assert below["kd"] == "35 % unread"
+    assert "unread" not in below["pkd"]
+    assert "unread: answers from which no answer could be read, which count as wrong." in text
+
+
 def test_a_task_of_ones_own_has_no_published_rows(tmp_path: Path) -> None:
     text = report(published_run(tmp_path), "txt", 100)
     files = text[text.index("files, student bert-6l") :]

@@ -119,7 +119,8 @@ class Task(ABC):
         """outputs: float [n, c], the student's logits (or the prediction, c = 1, for regression); for generation n answers
         (`str`), or float [n, candidates] of log-likelihoods, -inf where a row has fewer; for masked [n, 2] (see
         `StudentOutput.logits`). labels: n as in `Split`.
-        Returns metric name -> value in the unit of the published tables (percent); `metric` names the main one."""
+        Returns metric name -> value in the unit of the published tables (percent); `metric` names the main one. In generation
+        ``answered`` may stand beside it: the share of rows from which an answer could be read. A report shows what it lacks."""
 
     @property
     @abstractmethod

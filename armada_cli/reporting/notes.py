@@ -10,6 +10,7 @@ from armada_cli.reporting import published
 from armada_cli.reporting.folder import Run, TrialRecord
 from armada_cli.reporting.groups import MEAN, Comparison, Group
 from armada_cli.reporting.selection import Arm, Chosen
+from armada_cli.reporting.statistics import mean
 
 SMOKE = "SMOKE RUN: a few rows and steps, only to see that everything works. The numbers mean nothing."
 
@@ -24,6 +25,9 @@ FITS = (
     "How well a model that the method brings fits the rows that it was trained on, which says nothing of rows that it has not "
     "seen."
 )
+
+ANSWERED = "answered"
+"""The score that tells the share of answers that could be read (`Task.score`)."""
 
 FEW_SEEDS = 5
 SMALL_P = 0.05
@@ -45,6 +49,8 @@ def describe_scores(group: Group) -> list[str]:
     ]
     if rows:
         lines.append(f"Rows trained on / evaluated on: {'; '.join(rows)}.")
+    if any(unread_share(arm, column.task) for arm in group.arms for column in group.tasks):
+        lines.append("unread: answers from which no answer could be read, which count as wrong.")
     lines += _describe_selection(group)
     lines += _describe_precision(group)
     if group.published:
@@ -60,6 +66,14 @@ def describe_scores(group: Group) -> list[str]:
     elif any(column.published for column in group.columns):
         lines.append(f"The paper has no row for student {group.student_name} on these tasks.")
     return lines
+
+
+def unread_share(arm: Arm, task: str) -> str:
+    """The share of an arm's answers on a task from which none could be read, the mean over seeds; empty where all could, or
+    the task does not tell."""
+    shares = [trial.scores[ANSWERED] for trial in arm.trials.get(task, {}).values() if ANSWERED in trial.scores]
+    missing = 100 - mean(shares) if shares else 0.0
+    return "" if missing < 0.05 else f"{missing:.0f} %" if missing >= 1 else "< 1 %"
 
 
 def _describe_selection(group: Group) -> list[str]:

@@ -188,8 +188,12 @@ def _score_cell(group: Group, arm: Arm, key: str) -> Cell:
     if summary is None:
         statuses = {trial.status for trial in arm.trials[key].values()}
         return Cell((next((status for status in ("failed", "damaged", "pending") if status in statuses), "missing"),))
-    text = summary_text(summary, group.decimals)
-    return Cell((text,) if summary.n == planned else (text, f"{summary.n} of {planned} seeds"), _is_best(group, summary, key))
+    lines = [summary_text(summary, group.decimals)]
+    if summary.n < planned:
+        lines.append(f"{summary.n} of {planned} seeds")
+    if unread := notes.unread_share(arm, key):
+        lines.append(f"{unread} unread")
+    return Cell(tuple(lines), _is_best(group, summary, key))
 
 
 def _is_best(group: Group, summary: Summary, key: str) -> bool:
