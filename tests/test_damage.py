@@ -219,7 +219,7 @@ def test_outputs_too_large_for_half_precision_are_refused_and_not_kept(tmp_path:
     states = torch.tensor([[[1.0], [-7e4]]])
     with pytest.raises(UserError, match=r"reach 7e[+]04, and float16 holds 65504 at most") as refused:
         keep_outputs(tmp_path / "outputs", 1, lambda: [states], "float16")
-    assert refused.value.hint == "Say `stored_in: float32`"
+    assert "float32" in refused.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
