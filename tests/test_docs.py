@@ -145,6 +145,13 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_example_of_statistics_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    text = page("statistics.md")
+    (example,), (printed,) = blocks(text, "python"), blocks(text, "text")
+    exec(compile(example, "statistics.md", "exec"), {})
+    assert capsys.readouterr().out == printed
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def correlation(weight: np.ndarray, x: np.ndarray, y: np.ndarray, xx: np.ndarray
     return np.where(varies, 100.0 * (weight * xy - x * y) / root, 0.0)
 
 
-def _right(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def right_answers(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """bool [seeds, n]: the class is right, or all labels of a multi-label row are."""
     if labels.ndim == 2:
         return ((outputs > 0) == labels.astype(bool)).all(axis=2)
@@ -67,7 +67,7 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 
 
 def _accuracy(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return _share(_right(outputs, labels).astype(float))
+    return _share(right_answers(outputs, labels).astype(float))
 
 
 def _row_values(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

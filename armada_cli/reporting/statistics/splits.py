@@ -72,6 +72,13 @@ class PairedSplit(ABC):
             [m], mean over seeds of arm minus base.
         """
 
+    def left_out(self, side: int, groups: int) -> np.ndarray:
+        """The metric of each seed without each group of rows in turn, [groups, seeds]; row i is in group i modulo groups."""
+        member = np.arange(self.rows) % groups
+        step = max(1, CHUNK // self.rows)
+        parts = [np.arange(start, min(start + step, groups)) for start in range(0, groups, step)]
+        return np.concatenate([self.weighted(side, (member != part[:, None]).astype(float)) for part in parts])
+
     def row_covariance(self) -> np.ndarray:
         """Covariance of the seeds' differences that comes from the choice of the rows, [seeds, seeds], by the jackknife.
 
@@ -79,15 +86,9 @@ class PairedSplit(ABC):
         would vary and covary over other samples of as many rows.
         """
         groups = min(self.rows, self.groups)
-        member = np.arange(self.rows) % groups
-        influences = np.empty((groups, self.seeds))
-        step = max(1, CHUNK // self.rows)
-        for start in range(0, groups, step):
-            left_out = np.arange(start, min(start + step, groups))
-            weights = (member != left_out[:, None]).astype(float)
-            kept = weights.sum(axis=1, keepdims=True)
-            without = self.weighted(0, weights) - self.weighted(1, weights)
-            influences[left_out] = (self.differences - without) * kept / self.rows
+        kept = self.rows - np.bincount(np.arange(self.rows) % groups, minlength=groups)
+        without = self.left_out(0, groups) - self.left_out(1, groups)
+        influences = (self.differences - without) * kept[:, None] / self.rows
         centred = influences - influences.mean(axis=0)
         return np.asarray(centred.T @ centred * (groups / (groups - 1)))
 
@@ -106,6 +107,14 @@ class _SummedSplit(PairedSplit):
 
     def weighted(self, side: int, weights: np.ndarray) -> np.ndarray:
         return self.value((weights @ self.flat[side]).reshape(len(weights), -1, self.count))
+
+    def left_out(self, side: int, groups: int) -> np.ndarray:
+        rows = self.flat[side]
+        grouped = np.zeros((groups, rows.shape[1]))
+        for start in range(0, self.rows, groups):
+            block = rows[start : start + groups]
+            grouped[: len(block)] += block
+        return self.value((rows.sum(axis=0) - grouped).reshape(groups, -1, self.count))
 
     def swapped(self, swaps: np.ndarray) -> np.ndarray:
         arm, base = self.flat
