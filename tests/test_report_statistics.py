@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from scipy import stats
 
@@ -82,3 +85,9 @@ def test_holm_never_exceeds_one_and_never_reorders() -> None:
     assert holm([0.03, 0.04]) == pytest.approx([0.06, 0.06])
     assert holm([0.02]) == [0.02]
     assert holm([]) == []
+
+
+def test_a_report_reads_its_statistics_without_numpy() -> None:
+    code = "import sys, armada_cli.reporting.statistics; print(sorted({'numpy', 'scipy'} & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

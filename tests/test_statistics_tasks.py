@@ -54,14 +54,14 @@ def test_scores_that_do_not_belong_together_are_refused(arm: list[list[float]], 
 def test_the_interval_covers_the_probability_of_other_seeds(tasks: int, seeds: int, size: float) -> None:
     generator = np.random.default_rng([tasks, seeds])
     covered = 0
-    for _ in range(250):
+    for _ in range(150):
         gains = generator.normal(0.5 * size, size, tasks)
         arm, base = generator.normal(size=(2, tasks, seeds)) + np.stack([gains, 0 * gains])[:, :, None]
         estimate = improvement(list(arm), list(base))
         assert estimate.low is not None
         assert estimate.high is not None
         covered += estimate.low <= ndtr(gains / 2**0.5).mean() <= estimate.high
-    assert 0.90 <= covered / 250 <= 0.99
+    assert 0.89 <= covered / 150 <= 0.99
 
 
 @pytest.mark.parametrize(("tasks", "arms"), [(5, 3), (8, 4), (12, 6)])

@@ -93,15 +93,16 @@ def bound(components: Components) -> Interval:
 
     seeds, between = components.seeds, components.between
     error = math.sqrt(between / seeds + components.shared)
+    difference, degrees = components.difference, float(degrees_of_freedom(seeds, components.rows, between, components.shared))
     if not error:
-        # Every seed gives the same difference, and no sample of rows would change it.
-        return Interval(components.difference, components.difference, components.difference, 0.0, math.inf, 1.0)
-    degrees = float(degrees_of_freedom(seeds, components.rows, between, components.shared))
+        # Seeds of equal scores that owe them to different rows: their agreement is an accident of few rows.
+        error, degrees = math.sqrt(components.of_rows / seeds), float(seeds - 1)
+    if not error:
+        # No row and no seed would change anything.
+        return Interval(difference, difference, difference, 0.0, math.inf, 0.0 if difference else 1.0)
     half = float(stdtrit(degrees, 0.5 + CONFIDENCE / 2)) * error
-    p = float(2.0 * stdtr(degrees, -abs(components.difference) / error))
-    return Interval(
-        components.difference, components.difference - half, components.difference + half, error, degrees, min(1.0, p)
-    )
+    p = float(2.0 * stdtr(degrees, -abs(difference) / error))
+    return Interval(difference, difference - half, difference + half, error, degrees, min(1.0, p))
 
 
 def degrees_of_freedom(seeds: int, rows: int, between: np.ndarray | float, shared: float) -> np.ndarray:

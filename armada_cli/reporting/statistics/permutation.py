@@ -35,10 +35,11 @@ def permutation_test(split: PairedSplit, *, permutations: int = PERMUTATIONS, se
     # Sums in another order differ in their last digits; what ties with the observed difference counts.
     bar = observed - 1e-9 * max(1.0, observed)
     extreme = 0
-    step = max(1, SWAPS // split.rows)
+    rows = len(split.differing)
+    step = max(1, SWAPS // max(1, rows))
     for start in range(0, permutations, step):
         size = min(step, permutations - start)
-        bits = generator.integers(0, 256, (size, -(-split.rows // 8)), dtype=np.uint8)
-        swaps = np.unpackbits(bits, axis=1, count=split.rows).astype(bool)
+        bits = generator.integers(0, 256, (size, -(-rows // 8)), dtype=np.uint8)
+        swaps = np.unpackbits(bits, axis=1, count=rows).astype(bool)
         extreme += int((np.abs(split.swapped(swaps)) >= bar).sum())
     return (extreme + 1) / (permutations + 1)

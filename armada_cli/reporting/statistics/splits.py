@@ -33,7 +33,12 @@ CHUNK = 2**22
 
 
 class PairedSplit(ABC):
-    """Two arms and the labels of their common rows. `arm` and `base`: the metric of each seed, [seeds]."""
+    """Two arms and the labels of their common rows.
+
+    Attributes:
+        arm, base: the metric of each seed, [seeds].
+        differing: numbers of the rows that change something when they are swapped, in order.
+    """
 
     groups = GROUPS
 
@@ -41,6 +46,7 @@ class PairedSplit(ABC):
         self.outputs = (arm, base)
         self.labels = labels
         self.seeds, self.rows = arm.shape[:2]
+        self.differing = np.arange(self.rows)
         everything = np.ones((1, self.rows))
         self.arm, self.base = (self.weighted(side, everything)[0] for side in (0, 1))
 
@@ -66,7 +72,7 @@ class PairedSplit(ABC):
         """Differences after the two arms' outputs were swapped in some rows, the same rows in all seeds.
 
         Args:
-            swaps: bool [m, n].
+            swaps: bool [m, rows that differ], whether each of `differing` is swapped.
 
         Returns:
             [m], mean over seeds of arm minus base.
@@ -104,6 +110,8 @@ class _SummedSplit(PairedSplit):
         # [n, seeds * features] of either side
         self.flat = [side.transpose(1, 0, 2).reshape(len(labels), -1) for side in np.split(both, 2)]
         super().__init__(arm, base, labels)
+        # Arms mostly agree on a row's class, and then its swap is no work.
+        self.differing = np.flatnonzero((self.flat[0] != self.flat[1]).any(axis=1))
 
     def weighted(self, side: int, weights: np.ndarray) -> np.ndarray:
         return self.value((weights @ self.flat[side]).reshape(len(weights), -1, self.count))
@@ -118,7 +126,7 @@ class _SummedSplit(PairedSplit):
 
     def swapped(self, swaps: np.ndarray) -> np.ndarray:
         arm, base = self.flat
-        moved = swaps.astype(float) @ (base - arm)
+        moved = swaps.astype(float) @ (base - arm)[self.differing]
         shape = (len(swaps), -1, self.count)
         with_swaps = self.value((arm.sum(axis=0) + moved).reshape(shape)) - self.value(
             (base.sum(axis=0) - moved).reshape(shape)
