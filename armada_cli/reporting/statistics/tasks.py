@@ -60,8 +60,8 @@ def improvement(
     these the mean over tasks. The interval is from a bootstrap of the runs of each task by seed (tasks are taken as given, so
     it says nothing of other tasks; nor does it count the choice of rows, see `intervals` for that). Deviations are widened by
     sqrt(S / (S - 1)) for S seeds, since a resample of S values has too little spread. In simulation it then covers 93 to 98 %
-    with 3 seeds and 8 tasks or more and 92 to 96 % with 5 seeds and 3 tasks, but 88 to 95 % with 3 seeds and 3 tasks; without the
-    widening 86 to 93 % with 3 seeds.
+    with 3 seeds and 8 tasks or more and 92 to 96 % with 5 seeds and 3 tasks, but 88 to 95 % with 3 seeds and 3 tasks; without
+    the widening 86 to 93 % with 3 seeds.
 
     Args:
         arm, base: for each task the scores of each seed, the same seeds in the same order; tasks may differ in seeds.
