@@ -146,6 +146,15 @@ def scored(metric: str, generator: np.random.Generator, seeds: int, rows: int) -
 
 
 @pytest.mark.parametrize("metric", ["mcc", "f1", "pearson", "spearman"])
+def test_the_jackknife_over_rows_agrees_with_the_bootstrap_over_rows(metric: str) -> None:
+    generator = np.random.default_rng(9)
+    split = pair_arms(*scored(metric, generator, 3, 300), metric)
+    weights = generator.multinomial(300, np.full(300, 1 / 300), 1500).astype(float)
+    bootstrapped = np.cov((split.weighted(0, weights) - split.weighted(1, weights)).T)
+    assert split.row_covariance() == pytest.approx(bootstrapped, abs=0.15 * bootstrapped.max())
+
+
+@pytest.mark.parametrize("metric", ["mcc", "f1", "pearson", "spearman"])
 def test_other_metrics_are_covered_too(metric: str) -> None:
     generator = np.random.default_rng(7)
     covered = 0
