@@ -60,15 +60,21 @@ def trials(task: str, method: str, scores: Sequence[float | None], **changes: An
     return [trial(task, method, seed, score, **changes) for seed, score in enumerate(scores)]
 
 
-def write_run(root: Path, entries: Sequence[Mapping[str, Any]], name: str = "hand", **changes: Any) -> Path:
+def write_run(
+    root: Path, entries: Sequence[Mapping[str, Any]], name: str = "hand", *, dependencies: Sequence[Any] = (), **changes: Any
+) -> Path:
     """Write run.json and the trials' files under `root`; returns the run folder."""
     folder = root / name
     folder.mkdir(parents=True)
-    listed = []
-    for given in entries:
+    listed: list[Any] = []
+    built_on: list[Any] = []
+    for given, entries_of in [(item, listed) for item in entries] + [(item, built_on) for item in dependencies]:
+        if not isinstance(given, Mapping):  # damage
+            entries_of.append(given)
+            continue
         entry = dict(given)
         score, result, timings = entry.pop("score"), entry.pop("result", {}), entry.pop("timings", None)
-        listed.append(entry)
+        entries_of.append(entry)
         if score is not None:
             place = root / "trials" / entry["id"]
             place.mkdir(parents=True, exist_ok=True)
@@ -85,6 +91,7 @@ def write_run(root: Path, entries: Sequence[Mapping[str, Any]], name: str = "han
         "smoke": False,
         "command": "armada run hand.yaml",
         "trials": listed,
+        "dependencies": built_on,
         "provenance": PROVENANCE,
         **changes,
     }

@@ -39,6 +39,13 @@ def test_the_whole_text(tmp_path: Path, make: Callable[[Path], Path], width: int
     check_golden(f"{make.__name__}_{width}.txt", report(make(tmp_path), "txt", width))
 
 
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("make", [full_run, published_run])
+def test_what_a_run_prints(tmp_path: Path, make: Callable[[Path], Path], width: int) -> None:
+    text = report(make(tmp_path), "txt", width, full=False).replace(str(tmp_path), "runs")
+    check_golden(f"{make.__name__}_short_{width}.txt", text)
+
+
 @pytest.mark.parametrize("format", ["md", "latex", "csv"])
 @pytest.mark.parametrize("make", [full_run, published_run])
 def test_the_whole_document(tmp_path: Path, make: Callable[[Path], Path], format: str) -> None:
@@ -80,6 +87,19 @@ def test_answers_that_could_not_be_read_are_told(tmp_path: Path) -> None:
     assert below["kd"] == "35 % unread"
     assert "unread" not in below["pkd"]
     assert "unread: answers from which no answer could be read, which count as wrong." in text
+
+
+def test_models_that_the_arms_learn_from_stand_below_them(tmp_path: Path) -> None:
+    teacher = {"student": "mpnet", "student_name": "mpnet-offline"}
+    taught = [*trials("cola", "undistilled", [18.0, 20.0]), *trials("cola", "kd", [21.0, 23.0])]
+    built_on = [trial("cola", "undistilled", 0, 42.4, **teacher), trial("cola", "armada", 0, None, **teacher)]
+    own = trial("cola", "tinybert-intermediate", 0, 3.0)
+    folder = write_run(tmp_path, taught, dependencies=[*built_on, own, "damaged"])
+    for full in (False, True):
+        text = report(folder, "txt", 100, full=full)
+        assert re.search(r"models that they learn from\n +mpnet, undistilled +42[.]4\n", text), text
+        assert "tinybert-intermediate" not in text
+    assert json.loads(report(folder, "json"))["groups"][0]["sources"][0]["scores"]["CoLA"]["seeds"] == {"0": 42.4}
 
 
 def test_a_task_of_ones_own_has_no_published_rows(tmp_path: Path) -> None:
@@ -417,6 +437,8 @@ def test_the_reports_are_the_printed_ones_and_leave_no_scraps(tmp_path: Path) ->
 def test_show_prints_at_the_given_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = full_run(tmp_path)
     show(folder, 80)
+    assert capsys.readouterr().out == report(folder, "txt", 80, full=False)
+    show(folder, 80, full=True)
     assert capsys.readouterr().out == report(folder, "txt", 80)
     show(folder, None, "md")
     assert capsys.readouterr().out == report(folder, "md")
@@ -433,7 +455,7 @@ def test_a_terminal_gets_the_same_words_with_the_best_mean_in_bold(tmp_path: Pat
         monkeypatch.delenv(name, raising=False)
     folder = published_run(tmp_path)
     with contextlib.redirect_stdout(Terminal()) as terminal:
-        show(folder, 100)
+        show(folder, 100, full=True)
     shown = terminal.getvalue()
     assert "\x1b[1m89.0 ± 1.4 (90.0)\x1b[0m" in shown
     assert "\x1b[1m87.8 ± 1.1 (88.5)" not in shown

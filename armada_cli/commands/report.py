@@ -32,11 +32,15 @@ class RunType(click.ParamType):
 @click.command("report")
 @click.argument("run", required=False, type=RunType())
 @click.option("--format", "format", type=click.Choice(FORMATS), default="rich", show_default=True, help="How to print it.")
+@click.option("--full", is_flag=True, help="All tables, warnings, parameters and provenance, in place of the summary.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead (txt unless --format says else).")
 @force_option
 @environment_options
-def command(run: str | None, format: str, output: Path | None, force: bool, environment: Environment) -> None:
-    """Print the report of RUN, a run's name or its folder; without RUN list the runs there are, newest first."""
+def command(run: str | None, format: str, full: bool, output: Path | None, force: bool, environment: Environment) -> None:
+    """Print what RUN found, a run's name or its folder; without RUN list the runs there are, newest first.
+
+    Every file and every format but rich and txt has the whole report.
+    """
     if run is None:
         if output is not None:
             raise UserError("--output needs a run to report", "Name one: armada report RUN --output FILE")
@@ -46,7 +50,7 @@ def command(run: str | None, format: str, output: Path | None, force: bool, envi
     if output is None:
         from armada_cli.reporting.report import show
 
-        show(folder, format=format)
+        show(folder, format=format, full=full)
         return
     if output.is_dir() or not output.parent.is_dir():
         what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"

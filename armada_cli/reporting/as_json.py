@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from armada_cli.escaping import dump_json
+from armada_cli.reporting.contrasts import as_plain
 from armada_cli.reporting.folder import Run
 from armada_cli.reporting.groups import MEAN, Group, make_groups
 from armada_cli.reporting.provenance import sum_timings
 from armada_cli.reporting.selection import Arm, Search
 from armada_cli.reporting.statistics import Difference, Summary
+from armada_cli.reporting.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from armada_cli.reporting.statistics.verdict import Verdict
 
 FORMAT = 2
 """Rises when a key changes its name or its meaning."""
@@ -24,13 +29,15 @@ def render_json(run: Run, encoding: str | None = "utf-8") -> str:
     Args:
         encoding: of where it goes; what that lacks is escaped.
     """
+    groups = make_groups(run)
+    verdicts = Verdicts(run, groups)
     trials = [dataclasses.asdict(trial) for trial in run.trials]
     clocks = [{clock: trial.pop(clock) for clock in _CLOCKS} for trial in trials]
     content = {
         "format": FORMAT,
         "run": {"recipe": run.name, "title": run.title, "summary": run.summary, "smoke": run.smoke, "command": run.command}
         | ({} if run.held_out is None else {"held_out": run.held_out}),
-        "groups": [_describe_group(group) for group in make_groups(run)],
+        "groups": [_describe_group(group, verdicts) for group in groups],
         "trials": trials,
         "provenance": dict(run.provenance),
         "timings": {
@@ -41,14 +48,18 @@ def render_json(run: Run, encoding: str | None = "utf-8") -> str:
     return dump_json(content, indent=2, encoding=encoding) + "\n"
 
 
-def _describe_group(group: Group) -> dict[str, Any]:
+def _describe_group(group: Group, verdicts: Verdicts) -> dict[str, Any]:
     return {
         "student": group.student,
         "student_name": group.student_name,
         "group": group.name,
         "columns": [dataclasses.asdict(column) for column in group.columns],
         "mean_over_tasks": MEAN if MEAN in group.keys else None,
-        "methods": [_describe_arm(group, arm) for arm in group.arms],
+        "methods": [_describe_arm(group, arm, verdicts) for arm in group.arms],
+        "sources": [
+            {"label": arm.label, "scores": {key: {"seeds": group.scores(arm, key)} for key in group.keys}}
+            for arm in group.sources
+        ],
         "controls": [
             {
                 "method": comparison.arm.label,
@@ -63,7 +74,7 @@ def _describe_group(group: Group) -> dict[str, Any]:
     }
 
 
-def _describe_arm(group: Group, arm: Arm) -> dict[str, Any]:
+def _describe_arm(group: Group, arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
     tasks = {column.task for column in group.columns}
     return {
         "label": arm.label,
@@ -80,9 +91,20 @@ def _describe_arm(group: Group, arm: Arm) -> dict[str, Any]:
                 **(_plain(group.summary(arm, key)) or {"n": 0, "mean": None, "sd": None, "best": None}),
                 **({"missing": {trial.seed: trial.status for trial in arm.missing(key)}} if key in tasks else {}),
                 "difference": _plain(group.difference(arm, key)),
+                "verdict": _describe_verdict(verdicts.of(arm, key)),
             }
             for key in group.keys
         },
+    }
+
+
+def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    """The words, and the contrasts that they are made of."""
+    if verdict is None:
+        return None
+    contrasts = {"control": verdict.control, "undistilled": verdict.undistilled}
+    return {"words": verdict.words, "outcome": verdict.outcome} | {
+        name: None if contrast is None else as_plain(contrast) for name, contrast in contrasts.items()
     }
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from armada_cli.reporting import notes
 from armada_cli.reporting.costs import make_cost_table
 from armada_cli.reporting.folder import Run
-from armada_cli.reporting.groups import make_groups
+from armada_cli.reporting.groups import Group, make_groups
 from armada_cli.reporting.provenance import list_provenance, list_timings
+from armada_cli.reporting.summary import make_summary
 from armada_cli.reporting.tables import ReportTable, make_tables
+from armada_cli.reporting.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Document:
-    """All that a reader is shown; texts that are empty are left out. `smoke` says that the numbers mean nothing."""
+    """All that a reader is shown; texts that are empty are left out. `smoke` says that the numbers mean nothing.
+
+    Attributes:
+        summaries: the tables of `reporting.summary`; pointers: what else there is, a line each. Both are what a run prints; the
+            other parts are the whole report.
+    """
 
     title: str
     summary: str
@@ -31,10 +38,13 @@ class Document:
     smoke: str
     tables: list[ReportTable]
     listings: list[Listing]
+    summaries: list[ReportTable] = field(default_factory=list)
+    pointers: list[str] = field(default_factory=list)
 
 
 def make_document(run: Run) -> Document:
     groups = make_groups(run)
+    verdicts = Verdicts(run, groups)
     listings = [
         Listing("How to read the differences", notes.explain_differences(groups)),
         Listing("Trials without a score", notes.list_missing(run), "red"),
@@ -48,6 +58,14 @@ def make_document(run: Run) -> Document:
         summary=run.summary,
         state=notes.describe_state(run),
         smoke=notes.SMOKE if run.smoke else "",
-        tables=[table for group in groups for table in (*make_tables(group), make_cost_table(group)) if table is not None],
+        tables=[table for group in groups for table in _list_tables(group, verdicts)],
         listings=[listing for listing in listings if listing.entries],
+        summaries=[make_summary(group, verdicts) for group in groups],
+        pointers=notes.list_pointers(run),
     )
+
+
+def _list_tables(group: Group, verdicts: Verdicts) -> list[ReportTable]:
+    scores, *others = make_tables(group)
+    tables = [scores, verdicts.make_table(group), *others, make_cost_table(group)]
+    return [table for table in tables if table is not None]

@@ -92,7 +92,8 @@ class TrialRecord:
 @dataclass(frozen=True)
 class Run:
     """A run folder. `provenance` is what the run recorded, without its clock times, which are in `stages`;
-    `held_out` the share of the training rows on which the points of a grid are compared."""
+    `held_out` the share of the training rows on which the points of a grid are compared; `dependencies` are trials that the
+    others build on and that are no rows of their own: text teachers, say."""
 
     name: str
     folder: Path
@@ -106,6 +107,7 @@ class Run:
     provenance: Mapping[str, Any]
     stages: tuple[Mapping[str, Any], ...]
     held_out: float | None = None
+    dependencies: tuple[TrialRecord, ...] = ()
 
 
 def read_run(folder: Path) -> Run:
@@ -142,10 +144,18 @@ def read_run(folder: Path) -> Run:
         started=data.get("started"),
         finished=data.get("finished"),
         trials=tuple(_trial(entry, root / str(entry["id"])) for entry in entries),
+        dependencies=tuple(_trial(entry, root / str(entry["id"])) for entry in _dependencies(data)),
         provenance=provenance,
         stages=tuple(stage for stage in stages if isinstance(stage, dict)),
         held_out=_number(_mapping(data.get("select_on")).get("rows")),
     )
+
+
+def _dependencies(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those that can be read: they are context, and a damaged one hinders nobody."""
+    entries = data.get("dependencies")
+    known = [entry for entry in entries if isinstance(entry, dict) and "id" in entry] if isinstance(entries, list) else []
+    return [entry for entry in known if refuse_folder_name(str(entry["id"])) is None]
 
 
 def escape_run(run: Run) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from armada_cli.direction import lower_is_better
@@ -63,6 +63,7 @@ class Group:
         baseline: the undistilled arm, None without one.
         held_out: the share of the training rows on which the points of a grid were compared; None compares nothing.
         differences: the arms minus the baseline; controls: arms minus their controls.
+        sources: models of other students on these tasks that the arms learn from: text teachers, assistants.
     """
 
     student: str
@@ -75,6 +76,7 @@ class Group:
     held_out: float | None = None
     differences: list[Comparison] = field(default_factory=list)
     controls: list[Comparison] = field(default_factory=list)
+    sources: list[Arm] = field(default_factory=list)
 
     @property
     def keys(self) -> list[str]:
@@ -117,10 +119,11 @@ def make_groups(run: Run) -> list[Group]:
     by_group: dict[tuple[str, str], list[TrialRecord]] = {}
     for trial in run.trials:
         by_group.setdefault((trial.student, trial.group), []).append(trial)
-    return [_make_group(trials, run.held_out) for trials in by_group.values()]
+    return [_make_group(trials, run) for trials in by_group.values()]
 
 
-def _make_group(trials: Sequence[TrialRecord], held_out: float | None) -> Group:
+def _make_group(trials: Sequence[TrialRecord], run: Run) -> Group:
+    held_out = run.held_out
     columns: dict[str, TaskColumn] = {}
     arms: dict[tuple[str, str | None, str | None], Arm] = {}
     for trial, title in _with_metrics_beside(trials):
@@ -162,7 +165,19 @@ def _make_group(trials: Sequence[TrialRecord], held_out: float | None) -> Group:
         pairs = [(arm, group.baseline) for arm in ordered if arm is not group.baseline]
         group.differences = _compare(group, pairs)
     group.controls = _compare(group, [(arm, other) for arm in ordered for other in ordered if _is_control_of(other, arm)])
+    group.sources = _list_sources(run.dependencies, group)
     return group
+
+
+def _list_sources(dependencies: Iterable[TrialRecord], group: Group) -> list[Arm]:
+    """One arm for each way in which another student was trained on the group's tasks for its arms."""
+    tasks = {column.title or column.task for column in group.columns}
+    sources: dict[tuple[str, str], Arm] = {}
+    for trial in dependencies:
+        if trial.score is not None and trial.student != group.student and trial.group == group.name and trial.task in tasks:
+            arm = sources.setdefault((trial.student, trial.method), Arm(f"{trial.student}, {trial.method}", trial))
+            arm.trials.setdefault(trial.task, {}).setdefault(trial.seed, trial)
+    return list(sources.values())
 
 
 def _with_metrics_beside(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialRecord, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -42,13 +43,7 @@ def describe_scores(group: Group) -> list[str]:
         if len(seeds) > 1
         else f"One seed ({names}): no spread and no test, so a difference here may be chance."
     ]
-    rows = [
-        f"{column.task} {column.rows['train']} / {column.rows['validation']}"
-        for column in group.tasks
-        if {"train", "validation"} <= column.rows.keys()
-    ]
-    if rows:
-        lines.append(f"Rows trained on / evaluated on: {'; '.join(rows)}.")
+    lines += describe_rows(group)
     if any(unread_share(arm, column.task) for arm in group.arms for column in group.tasks):
         lines.append("unread: answers from which no answer could be read, which count as wrong.")
     lines += _describe_selection(group)
@@ -66,6 +61,16 @@ def describe_scores(group: Group) -> list[str]:
     elif any(column.published for column in group.columns):
         lines.append(f"The paper has no row for student {group.student_name} on these tasks.")
     return lines
+
+
+def describe_rows(group: Group) -> list[str]:
+    """How many rows the students learned from and were scored on, where splits were limited."""
+    rows = [
+        f"{column.task} {column.rows['train']} / {column.rows['validation']}"
+        for column in group.tasks
+        if {"train", "validation"} <= column.rows.keys()
+    ]
+    return [f"Rows trained on / evaluated on: {'; '.join(rows)}."] if rows else []
 
 
 def unread_share(arm: Arm, task: str) -> str:
@@ -238,6 +243,11 @@ def list_warnings(run: Run) -> list[str]:
         more = f" and {len(others)} more" if others else ""
         lines.append(f"{first.method}, {first.task}, seed {first.seed}{more}: {text}")
     return lines
+
+
+def list_pointers(run: Run) -> list[str]:
+    """Where the rest of the report is."""
+    return [f"All tables, parameters and provenance: armada report {shlex.quote(str(run.folder))} --full"]
 
 
 def list_parameters(run: Run) -> list[str]:

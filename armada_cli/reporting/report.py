@@ -21,16 +21,19 @@ FILE_WIDTH = 100
 """Columns of report.txt: fits an editor and a review."""
 
 
-def report(run_folder: Path, format: str = "txt", width: int = FILE_WIDTH, encoding: str | None = "utf-8") -> str:
+def report(
+    run_folder: Path, format: str = "txt", width: int = FILE_WIDTH, encoding: str | None = "utf-8", *, full: bool = True
+) -> str:
     """The report of a run folder as plain text in one of `FORMATS` (``rich`` is ``txt`` without colour).
 
     Args:
         encoding: of where it goes; JSON escapes what that lacks.
+        full: of text, all of it; else its summary. The other formats are always whole.
 
     Raises:
         UserError: no run folder, a damaged run.json, or an unknown format.
     """
-    return _render(read_run(run_folder), format, width, encoding)
+    return _render(read_run(run_folder), format, width, encoding, full=full)
 
 
 def write_reports(run_folder: Path) -> None:
@@ -44,20 +47,22 @@ def write_reports(run_folder: Path) -> None:
         write_atomic(run_folder / f"report.{format}", _render(run, format, FILE_WIDTH))
 
 
-def show(run_folder: Path, console_width: int | None = None, format: str = "rich") -> None:
-    """Print the report: tables as wide as the terminal for ``rich`` and ``txt``, the whole document otherwise.
+def show(run_folder: Path, console_width: int | None = None, format: str = "rich", *, full: bool = False) -> None:
+    """Print the report: for ``rich`` and ``txt`` its summary as wide as the terminal, or all of it if `full`; the whole
+    document otherwise.
 
     Raises:
         UserError: no run folder, a damaged run.json, or an unknown format.
     """
     console = make_console(width=console_width)
     if format == "rich" and console.is_terminal:
-        console.print(lay_out(make_document(escape_run(read_run(run_folder))), console.width), crop=False)
+        document = make_document(escape_run(read_run(run_folder)))
+        console.print(lay_out(document, console.width, full=full), crop=False)
     else:
-        sys.stdout.write(report(run_folder, format, console.width, getattr(sys.stdout, "encoding", None)))
+        sys.stdout.write(report(run_folder, format, console.width, getattr(sys.stdout, "encoding", None), full=full))
 
 
-def _render(run: Run, format: str, width: int, encoding: str | None = "utf-8") -> str:
+def _render(run: Run, format: str, width: int, encoding: str | None = "utf-8", *, full: bool = True) -> str:
     if format == "json":
         return render_json(run, encoding)
     run = escape_run(run)
@@ -69,5 +74,5 @@ def _render(run: Run, format: str, width: int, encoding: str | None = "utf-8") -
     if format == "latex":
         return render_latex(document)
     if format in FORMATS:
-        return escape_for_terminal(render_text(document, width))
+        return escape_for_terminal(render_text(document, width, full=full))
     raise UserError(f"unknown format {format!r}", f"Choose one of {', '.join(FORMATS)}")

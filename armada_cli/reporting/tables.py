@@ -70,9 +70,13 @@ def make_tables(group: Group) -> list[ReportTable]:
 
 def _scores(group: Group) -> ReportTable:
     """Methods by tasks: mean ± sd (best) over seeds, the paper's rows of the same student below."""
-    rows = ((arm, [_score_cell(group, arm, key) for key in group.keys]) for arm in group.arms)
-    sections = [*_by_teacher(rows), *_published_sections(group, group.published, group.keys)]
-    return ReportTable(make_title(group), _heads(group, group.keys), sections, notes.describe_scores(group))
+    rows = ((arm, [make_score_cell(group, arm, key) for key in group.keys]) for arm in group.arms)
+    sections = [
+        *section_by_teacher(rows),
+        *list_sources(group, group.keys),
+        *list_published(group, group.published, group.keys),
+    ]
+    return ReportTable(make_title(group), list_heads(group, group.keys), sections, notes.describe_scores(group))
 
 
 def _differences(group: Group) -> ReportTable | None:
@@ -85,7 +89,7 @@ def _differences(group: Group) -> ReportTable | None:
         if arm is not group.baseline
     )
     title = make_title(group, "difference from undistilled")
-    return ReportTable(title, _heads(group, group.keys), list(_by_teacher(rows)), notes.describe_differences(group))
+    return ReportTable(title, list_heads(group, group.keys), list(section_by_teacher(rows)), notes.describe_differences(group))
 
 
 def _controls(group: Group) -> ReportTable | None:
@@ -102,7 +106,7 @@ def _controls(group: Group) -> ReportTable | None:
         )
         for comparison in group.controls
     ]
-    return ReportTable(title, _heads(group, group.keys), [Section("", rows)], notes.describe_controls(group))
+    return ReportTable(title, list_heads(group, group.keys), [Section("", rows)], notes.describe_controls(group))
 
 
 def _fits(group: Group, role: str) -> ReportTable | None:
@@ -133,11 +137,11 @@ def _side_scores(
     if not rows:
         return None
     keys = [column.task for column in group.columns]
-    sections = list(_by_teacher(rows))
+    sections = list(section_by_teacher(rows))
     if quoted is not None:
         wanted = [(column.published, column.metric) for column in group.columns if column.published]
-        sections += _published_sections(group, published.rows_for(group.student_name, wanted, kind=quoted), keys)
-    return ReportTable(make_title(group, title), _heads(group, keys), sections, [note] if note else [])
+        sections += list_published(group, published.rows_for(group.student_name, wanted, kind=quoted), keys)
+    return ReportTable(make_title(group, title), list_heads(group, keys), sections, [note] if note else [])
 
 
 def make_title(group: Group, what: str = "") -> str:
@@ -146,7 +150,8 @@ def make_title(group: Group, what: str = "") -> str:
     return f"{title}: {what}" if what else title
 
 
-def _heads(group: Group, keys: Iterable[str]) -> list[tuple[str, str]]:
+def list_heads(group: Group, keys: Iterable[str]) -> list[tuple[str, str]]:
+    """(task, metric) of the group's columns of these keys."""
     columns = {column.task: column for column in group.columns}
     return [
         (columns[key].title or key, published.metric_title(columns[key].metric)) if key in columns else (key, "of tasks")
@@ -154,7 +159,8 @@ def _heads(group: Group, keys: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _by_teacher(rows: Iterable[tuple[Arm, list[Cell]]]) -> Iterable[Section]:
+def section_by_teacher(rows: Iterable[tuple[Arm, list[Cell]]]) -> Iterable[Section]:
+    """The rows under their teachers."""
     sections: dict[str | None, Section] = {}
     for arm, cells in rows:
         teacher = arm.first.teacher
@@ -163,7 +169,16 @@ def _by_teacher(rows: Iterable[tuple[Arm, list[Cell]]]) -> Iterable[Section]:
     return sections.values()
 
 
-def _published_sections(group: Group, rows: Iterable[published.PublishedRow], keys: Sequence[str]) -> Iterator[Section]:
+def list_sources(group: Group, keys: Sequence[str]) -> list[Section]:
+    """The models that the arms learn from, on the group's columns of these keys."""
+    if not group.sources:
+        return []
+    rows = [TableRow(arm.label, [make_score_cell(group, arm, key) for key in keys]) for arm in group.sources]
+    return [Section("models that they learn from", rows)]
+
+
+def list_published(group: Group, rows: Iterable[published.PublishedRow], keys: Sequence[str]) -> Iterator[Section]:
+    """The paper's rows, with a cell for each of the group's columns of these keys."""
     columns = {column.task: column for column in group.columns}
     sections: dict[tuple[str, str | None], Section] = {}
     for row in rows:
@@ -178,7 +193,7 @@ def _published_sections(group: Group, rows: Iterable[published.PublishedRow], ke
     yield from sections.values()
 
 
-def _score_cell(group: Group, arm: Arm, key: str) -> Cell:
+def make_score_cell(group: Group, arm: Arm, key: str) -> Cell:
     """Mean ± sd (best), with the number of seeds where some have no score; the state of the trials where none has."""
     summary = group.summary(arm, key)
     tasks = [column.task for column in group.tasks] if key == MEAN else [key]

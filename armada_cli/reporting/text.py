@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -26,25 +26,43 @@ LABEL = 20
 _TONES = {"failed": "red", "damaged": "red", "pending": "yellow"}
 
 
-def render_text(document: Document, width: int) -> str:
-    """The whole report without colours, at most `width` columns wide wherever its numbers allow it: they are never cut."""
+def render_text(document: Document, width: int, *, full: bool = True) -> str:
+    """The report without colours, at most `width` columns wide wherever its numbers allow it: they are never cut."""
     console = make_console(io.StringIO(), width=width)
-    text = "".join(segment.text for segment in console.render(lay_out(document, width)))
+    text = "".join(segment.text for segment in console.render(lay_out(document, width, full=full)))
     return "".join(f"{line.rstrip()}\n" for line in text.split("\n")[:-1])
 
 
-def lay_out(document: Document, width: int) -> Group:
-    """The whole report for a console of `width` columns, which must not crop it."""
-    return Group(*_blocks(document, width))
+def lay_out(document: Document, width: int, *, full: bool = True) -> Group:
+    """The report for a console of `width` columns, which must not crop it.
+
+    Args:
+        full: all of it; else its summaries, with a line for each warning.
+    """
+    return Group(*_head(document, width), *(_blocks(document, width) if full else _short_blocks(document, width)))
 
 
-def _blocks(document: Document, width: int) -> Iterator[RenderableType]:
+def _head(document: Document, width: int) -> Iterator[RenderableType]:
     yield Text(document.title, "bold")
     if document.summary:
         yield _fill(document.summary, width)
     yield _fill(document.state, width, "dim")
     if document.smoke:
         yield from ("", _fill(document.smoke, width, "bold reverse red"))
+
+
+def _short_blocks(document: Document, width: int) -> Iterator[RenderableType]:
+    for table in document.summaries:
+        yield ""
+        yield from _table_blocks(table, width)
+        yield from (_fill(note, width, "dim italic", hang="  ") for note in table.notes)
+    for listing in document.listings:
+        if listing.style:  # what is wrong, in the colour of its kind
+            yield from (Text(_cut(entry, width), listing.style, no_wrap=True) for entry in listing.entries)
+    yield from (_fill(pointer, width, "dim") for pointer in document.pointers)
+
+
+def _blocks(document: Document, width: int) -> Iterator[RenderableType]:
     for table in document.tables:
         yield "\n"
         yield from _table_blocks(table, width)
@@ -146,6 +164,11 @@ def _wrap_label(label: str, width: int, indent: str) -> str:
 
 def _indent(section: Section) -> int:
     return 2 if section.title else 0
+
+
+def _cut(text: str, width: int) -> str:
+    """One line of at most `width` columns."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def _rule(width: int, sign: str = "─") -> Text:

@@ -69,8 +69,8 @@ class Contrast:
     def _describe_needed(self) -> str:
         if self.needed is None:
             return f"needs {SEEDS_FOR_A_TEST} seeds"
-        ways = [f"{_about(self.needed.seeds)} seeds"] if self.needed.seeds else []
-        ways += [f"{_about(self.needed.rows)} rows"] if self.needed.rows else []
+        ways = [f"{about(self.needed.seeds)} seeds"] if self.needed.seeds else []
+        ways += [f"{about(self.needed.rows)} rows"] if self.needed.rows else []
         if not ways:
             return "a difference of this size would be shown neither by more seeds nor by more rows alone"
         return f"a difference of this size needs about {' or '.join(ways)} (80 % power)"
@@ -168,7 +168,7 @@ def correct_contrasts(family: Sequence[Contrast]) -> list[Contrast]:
     return [item if item.p is None else dataclasses.replace(item, p_holm=next(adjusted)) for item in family]
 
 
-def _about(number: int) -> str:
+def about(number: int) -> str:
     """Rounded up to two digits: a plan made from a few seeds is no more exact than that."""
     unit = 10 ** max(0, int(math.log10(number)) - 1)
     return f"{-(-number // unit) * unit:,}"
