@@ -155,7 +155,7 @@ def _dependencies(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Those that can be read: they are context, and a damaged one hinders nobody."""
     entries = data.get("dependencies")
     known = [entry for entry in entries if isinstance(entry, dict) and "id" in entry] if isinstance(entries, list) else []
-    return [entry for entry in known if refuse_folder_name(str(entry["id"])) is None]
+    return [entry for entry in known if not refuse_folder_name(str(entry["id"]))]
 
 
 def escape_run(run: Run) -> Run:
