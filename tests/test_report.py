@@ -97,7 +97,7 @@ def test_models_that_the_arms_learn_from_stand_below_them(tmp_path: Path) -> Non
     folder = write_run(tmp_path, taught, dependencies=[*built_on, own, "damaged"])
     for full in (False, True):
         text = report(folder, "txt", 100, full=full)
-        assert re.search(r"models that they learn from\n +mpnet, undistilled +42[.]4\n", text), text
+        assert re.search(r"models that they learn from\n +mpnet, undistilled +42[.]4\b", text), text
         assert "tinybert-intermediate" not in text
     assert json.loads(report(folder, "json"))["groups"][0]["sources"][0]["scores"]["CoLA"]["seeds"] == {"0": 42.4}
 
