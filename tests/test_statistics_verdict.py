@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from simulated_arms import KINDS, Students, as_outputs, components_of
 
-from armada_cli.reporting.statistics.intervals import bound
+from armada_cli.reporting.statistics.intervals import Interval, bound
 from armada_cli.reporting.statistics.permutation import permutation_test
-from armada_cli.reporting.statistics.power import Needed
+from armada_cli.reporting.statistics.power import Needed, plan
 from armada_cli.reporting.statistics.rows import mcnemar_over_seeds
 from armada_cli.reporting.statistics.splits import pair_arms
 from armada_cli.reporting.statistics.verdict import Contrast, Verdict, compare_arms, correct_contrasts
@@ -68,6 +68,7 @@ def test_a_contrast_is_made_of_both_tests_and_needs_both() -> None:
     assert compared.p == max(compared.p_rows, compared.interval.p)
     assert compared.p_rows == mcnemar_over_seeds(arm.argmax(axis=2) == labels, base.argmax(axis=2) == labels).p
     assert compared.outcome == "ahead"
+    assert compared.needed is None
     assert compare_arms(base, arm, labels, "accuracy").outcome == "behind"
     assert dataclasses.replace(compared, p=0.2).outcome == "cannot tell"
 
@@ -92,11 +93,18 @@ def test_a_difference_is_told_with_its_interval() -> None:
         (Needed(14, None), "a difference of this size needs about 14 seeds (80 % power)"),
         (Needed(None, 98765), "a difference of this size needs about 99,000 rows (80 % power)"),
         (Needed(None, None), "a difference of this size would be shown neither by more seeds nor by more rows alone"),
-        (None, "needs 3 seeds"),
     ],
 )
-def test_cannot_tell_says_what_would_be_needed(needed: Needed | None, said: str) -> None:
+def test_cannot_tell_says_what_would_be_needed(needed: Needed, said: str) -> None:
     assert contrast(0.26, 0.3, needed=needed).describe() == f"+0.3; {said}"
+
+
+def test_cannot_tell_names_the_p_value_that_is_too_large_where_the_interval_leaves_zero_out() -> None:
+    interval = Interval(1.0, 0.1, 1.9, 0.4, 30.0, 0.03)
+    by_rows = contrast(1.0, 0.081, p_rows=0.081, interval=interval, needed=None)
+    assert by_rows.describe() == "+1.0 (95 % interval +0.1 to +1.9); p = 0.081 over rows"
+    by_family = contrast(1.0, 0.03, p_holm=0.06, interval=interval, needed=None)
+    assert by_family.describe() == "+1.0 (95 % interval +0.1 to +1.9); p = 0.060 after Holm's correction"
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -106,6 +114,14 @@ def test_fewer_than_three_seeds_cannot_tell_however_large_the_difference(seeds: 
     assert (compared.outcome, compared.p, compared.needed) == ("cannot tell", None, None)
     assert (compared.interval is None) == (seeds == 1)
     assert compared.describe().endswith("; needs 3 seeds")
+
+
+def test_what_would_be_needed_is_planned_for_a_difference_that_the_interval_does_not_show() -> None:
+    compared = compare_arms(*outputs_of(Students(difference=0.01), 5, 400), "accuracy")
+    assert compared.components is not None
+    assert compared.interval is not None
+    assert compared.interval.p > 0.05
+    assert compared.needed == plan(compared.components)
 
 
 def test_arms_that_answer_alike_cannot_be_told_apart() -> None:

@@ -32,7 +32,7 @@ class Contrast:
         difference: mean over seeds, in the metric's unit. seeds, rows: what it is made of.
         p_rows: of the permutation test over rows: whether these trained students differ.
         components, interval: over seeds and rows; None for one seed.
-        needed: what would show a difference of this size; None with fewer than 3 seeds.
+        needed: what would show a difference of this size; None with fewer than 3 seeds, and where the interval shows it.
         p: the larger of `p_rows` and the interval's; None with fewer than 3 seeds.
         p_holm: p after Holm's correction over its family, see `correct_contrasts`.
         lower_is_better: a negative difference is the better one.
@@ -58,7 +58,7 @@ class Contrast:
         return "ahead" if (self.difference < 0) == self.lower_is_better else "behind"
 
     def describe(self, decimals: int = 1) -> str:
-        """The difference with its interval, and for "cannot tell" what would be needed."""
+        """The difference with its interval, and for "cannot tell" what would be needed, or which p-value is too large."""
         parts = [f"{self.difference:+.{decimals}f}"]
         if self.interval:
             parts[0] += f" (95 % interval {self.interval.low:+.{decimals}f} to {self.interval.high:+.{decimals}f})"
@@ -67,8 +67,11 @@ class Contrast:
         return "; ".join(parts)
 
     def _describe_needed(self) -> str:
-        if self.needed is None:
+        if self.p is None:
             return f"needs {SEEDS_FOR_A_TEST} seeds"
+        if self.needed is None:
+            corrected = self.p_holm is not None and self.p <= LEVEL
+            return f"p = {self.p_holm:.3f} after Holm's correction" if corrected else f"p = {self.p_rows:.3f} over rows"
         ways = [f"{about(self.needed.seeds)} seeds"] if self.needed.seeds else []
         ways += [f"{about(self.needed.rows)} rows"] if self.needed.rows else []
         if not ways:
@@ -148,7 +151,8 @@ def compare_arms(
         p_rows = permutation_test(split, permutations=permutations, seed=seed)
     components = vary(split)
     interval = bound(components) if components else None
-    testable = components is not None and interval is not None and split.seeds >= SEEDS_FOR_A_TEST
+    p = max(p_rows, interval.p) if interval and split.seeds >= SEEDS_FOR_A_TEST else None
+    shown = p is None or interval is None or interval.p <= LEVEL
     return Contrast(
         difference=float(split.differences.mean()),
         seeds=split.seeds,
@@ -156,8 +160,8 @@ def compare_arms(
         p_rows=p_rows,
         components=components,
         interval=interval,
-        needed=plan(components) if testable and components else None,
-        p=max(p_rows, interval.p) if testable and interval else None,
+        needed=plan(components) if components and not shown else None,
+        p=p,
         lower_is_better=lower_is_better,
     )
 
