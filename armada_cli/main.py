@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("armada_cli.commands.verify", "Verify that a component keeps its contract, promise by promise."),
     "features": ("armada_cli.commands.features", "List, build, verify, export and import teacher features."),
     "report": ("armada_cli.commands.report", "Print the report of a run again."),
+    "compare": ("armada_cli.commands.compare", "Put two runs side by side, with a verdict on each difference."),
     "export": ("armada_cli.commands.export", "Write a trained student to a folder of its own, to be loaded without armada."),
     "completion": ("armada_cli.commands.completion", "Print the completion script of a shell."),
 }

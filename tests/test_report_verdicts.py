@@ -27,7 +27,14 @@ def answered(right: np.ndarray) -> np.ndarray:
 
 
 def arm(
-    root: Path, method: str, share: float, *, seeds: Sequence[int] = (0, 1, 2), keep: bool = True, **changes: Any
+    root: Path,
+    method: str,
+    share: float,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    keep: bool = True,
+    named: str = "",
+    **changes: Any,
 ) -> list[dict[str, Any]]:
     """The trials of an arm that is right in about this share of the rows, easy ones first, with their predictions."""
     entries = []
@@ -35,6 +42,7 @@ def arm(
         chance = np.random.default_rng([seed, round(1000 * share)])
         right = np.arange(ROWS) / ROWS + chance.normal(0, 0.02, ROWS) < share
         entries.append(trial("mrpc", method, seed, 100 * right.mean(), **changes))
+        entries[-1]["id"] += named
         folder = root / "trials" / entries[-1]["id"]
         folder.mkdir(parents=True, exist_ok=True)
         if keep:

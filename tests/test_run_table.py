@@ -26,6 +26,7 @@ def test_a_recipe_runs_to_its_table_and_again_at_no_cost(recipe, tmp_path, monke
     assert "undistilled" in first.out
     assert "hidden=48" in first.out
     assert sorted(item.name for item in (runs / "tiny").iterdir()) == [
+        "contrasts.json",
         "origin.json",
         "recipe.yaml",
         "report.json",

@@ -31,7 +31,7 @@ def render_json(run: Run, encoding: str | None = "utf-8") -> str:
     """
     groups = make_groups(run)
     verdicts = Verdicts(run, groups)
-    trials = [dataclasses.asdict(trial) for trial in run.trials]
+    trials = [{key: value for key, value in dataclasses.asdict(trial).items() if key != "folder"} for trial in run.trials]
     clocks = [{clock: trial.pop(clock) for clock in _CLOCKS} for trial in trials]
     content = {
         "format": FORMAT,

@@ -28,16 +28,17 @@ REVISION = 1
 
 
 class Contrasts:
-    """The contrasts of one run.
+    """The contrasts of trials.
 
-    Attributes:
+    Args:
         evidence: where the predictions are read.
+        folder: of the run that keeps the contrasts; None keeps none.
     """
 
-    def __init__(self, folder: Path, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, folder: Path | None = None) -> None:
         self.evidence = evidence
-        self._path = folder / CONTRASTS
-        stored = read_json(self._path)
+        self._path = None if folder is None else folder / CONTRASTS
+        stored = None if self._path is None else read_json(self._path)
         known = stored.get("contrasts") if isinstance(stored, dict) and stored.get("revision") == REVISION else None
         self._known: dict[str, Any] = known if isinstance(known, dict) else {}
         self._used: dict[str, Contrast | None] = {}
@@ -66,7 +67,7 @@ class Contrasts:
     def keep(self) -> None:
         """Write down those that were asked for. A folder that cannot be written only costs the time the next time."""
         made = {key: as_plain(contrast) for key, contrast in self._used.items() if contrast is not None}
-        if made != self._known:
+        if self._path is not None and made != self._known:
             with contextlib.suppress(UserError):
                 write_json(self._path, {"revision": REVISION, "contrasts": made})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armada_cli.predictions import Predictions, read_predictions
@@ -35,21 +34,20 @@ class PairedRows:
 
 
 class Evidence:
-    """The predictions of a run's trials, each read once.
+    """The predictions of trials, each read once.
 
     Attributes:
         lacking: id -> trial, of those that were asked for and have none: of an earlier version, or damaged.
     """
 
-    def __init__(self, trials: Path) -> None:
-        self._trials = trials
+    def __init__(self) -> None:
         self._read: dict[str, Predictions | None] = {}
         self.lacking: dict[str, TrialRecord] = {}
 
     def of(self, trial: TrialRecord) -> Predictions | None:
         """What a finished trial keeps."""
         if trial.id not in self._read:
-            self._read[trial.id] = read_predictions(self._trials / trial.id)
+            self._read[trial.id] = read_predictions(trial.folder)
         if self._read[trial.id] is None:
             self.lacking[trial.id] = trial
         return self._read[trial.id]

@@ -43,6 +43,7 @@ class TrialRecord:
         selection: metric -> score on the training rows that are held out.
         entry: number of the recipe's entry of methods that it is a point of, None when not recorded; entry_title: that entry's
             title; point: what was given several values there -> this trial's.
+        folder: where its files are.
     """
 
     id: str
@@ -87,6 +88,7 @@ class TrialRecord:
     entry_title: str = ""
     point: Mapping[str, str] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,7 @@ def _trial(entry: Mapping[str, Any], folder: Path) -> TrialRecord:
         entry_title=str(grid.get("title") or ""),
         train=_mapping(entry.get("train")),
         point={str(name): str(value) for name, value in _mapping(grid.get("values")).items()},
+        folder=folder,
     )
 
 

@@ -12,10 +12,11 @@ from armada_cli.files import write_atomic
 from armada_cli.reporting import FORMATS
 from armada_cli.reporting.as_csv import render_csv
 from armada_cli.reporting.as_json import render_json
+from armada_cli.reporting.comparison import compare_runs
 from armada_cli.reporting.document import make_document
 from armada_cli.reporting.folder import Run, escape_run, read_run
 from armada_cli.reporting.templated import render_latex, render_markdown
-from armada_cli.reporting.text import lay_out, render_text
+from armada_cli.reporting.text import lay_out, lay_out_tables, render_text
 
 FILE_WIDTH = 100
 """Columns of report.txt: fits an editor and a review."""
@@ -60,6 +61,18 @@ def show(run_folder: Path, console_width: int | None = None, format: str = "rich
         console.print(lay_out(document, console.width, full=full), crop=False)
     else:
         sys.stdout.write(report(run_folder, format, console.width, getattr(sys.stdout, "encoding", None), full=full))
+
+
+def show_comparison(first: Path, second: Path, console_width: int | None = None) -> None:
+    """Print two run folders side by side.
+
+    Raises:
+        UserError: no run folder, or a damaged run.json.
+    """
+    console = make_console(width=console_width)
+    tables, lines = compare_runs(*(escape_run(read_run(folder)) for folder in (first, second)))
+    width = console.width if console.is_terminal else FILE_WIDTH if console_width is None else console_width
+    console.print(lay_out_tables(tables, lines, width), crop=False)
 
 
 def _render(run: Run, format: str, width: int, encoding: str | None = "utf-8", *, full: bool = True) -> str:

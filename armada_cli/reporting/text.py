@@ -42,6 +42,14 @@ def lay_out(document: Document, width: int, *, full: bool = True) -> Group:
     return Group(*_head(document, width), *(_blocks(document, width) if full else _short_blocks(document, width)))
 
 
+def lay_out_tables(tables: Sequence[ReportTable], lines: Sequence[str], width: int) -> Group:
+    """Tables with their notes, and lines below them, for a console of `width` columns."""
+    blocks: list[RenderableType] = []
+    for table in tables:
+        blocks += [*_table_blocks(table, width), *(_fill(note, width, "dim italic", hang="  ") for note in table.notes), ""]
+    return Group(*blocks, *(_fill(line, width, hang="  ") for line in lines))
+
+
 def _head(document: Document, width: int) -> Iterator[RenderableType]:
     yield Text(document.title, "bold")
     if document.summary:

@@ -37,8 +37,8 @@ class Verdicts:
     """
 
     def __init__(self, run: Run, groups: Sequence[Group]) -> None:
-        self._evidence = Evidence(run.folder.resolve().parent / "trials")
-        contrasts = Contrasts(run.folder, self._evidence)
+        self._evidence = Evidence()
+        contrasts = Contrasts(self._evidence, run.folder)
         self._by_arm: dict[tuple[int, str], Verdict] = {}
         for group in groups:
             for column in group.tasks:
@@ -74,18 +74,9 @@ class Verdicts:
         ]
 
     def plan(self, arm: Arm, task: str) -> list[str]:
-        """For a verdict that cannot be told, lines that say what would show a difference of this size."""
+        """For a verdict that cannot be told, a line that says what would show a difference of this size."""
         verdict = self.of(arm, task)
-        if verdict is None or verdict.contrast is None or verdict.outcome != "cannot tell":
-            return []
-        from armada_cli.reporting.statistics.verdict import about
-
-        needed = verdict.contrast.needed
-        if needed is None:
-            return [] if verdict.contrast.p is not None else [f"needs {SEEDS_FOR_A_TEST} seeds"]
-        ways = [f"{about(needed.seeds)} seeds"] if needed.seeds else []
-        ways += [f"{about(needed.rows)} rows"] if needed.rows else []
-        return [f"needs {' or '.join(ways)}"] if ways else []
+        return [] if verdict is None or verdict.contrast is None else describe_needed(verdict.contrast)
 
     def explain(self, group: Group) -> list[str]:
         """What a reader of the verdicts must know."""
@@ -129,6 +120,19 @@ class Verdicts:
     def lacking(self) -> list[str]:
         """Ids of trials that were made before predictions were kept, or whose predictions are damaged."""
         return sorted(self._evidence.lacking)
+
+
+def describe_needed(contrast: Contrast) -> list[str]:
+    """For a contrast that cannot be told, a line that says what would show a difference of this size."""
+    from armada_cli.reporting.statistics.verdict import about
+
+    if contrast.outcome != "cannot tell":
+        return []
+    if contrast.needed is None:
+        return [] if contrast.p is not None else [f"needs {SEEDS_FOR_A_TEST} seeds"]
+    ways = [f"{about(contrast.needed.seeds)} seeds"] if contrast.needed.seeds else []
+    ways += [f"{about(contrast.needed.rows)} rows"] if contrast.needed.rows else []
+    return [f"needs {' or '.join(ways)}"] if ways else []
 
 
 def _compare(pairs: Mapping[int, tuple[Arm, Arm]], task: str, contrasts: Contrasts) -> dict[int, Contrast]:
