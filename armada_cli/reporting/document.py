@@ -8,6 +8,7 @@ from armada_cli.reporting import notes
 from armada_cli.reporting.costs import make_cost_table
 from armada_cli.reporting.folder import Run
 from armada_cli.reporting.groups import Group, make_groups
+from armada_cli.reporting.over_tasks import make_over_tasks_table
 from armada_cli.reporting.provenance import list_provenance, list_timings
 from armada_cli.reporting.summary import make_summary
 from armada_cli.reporting.tables import ReportTable, make_tables
@@ -67,5 +68,5 @@ def make_document(run: Run) -> Document:
 
 def _list_tables(group: Group, verdicts: Verdicts) -> list[ReportTable]:
     scores, *others = make_tables(group)
-    tables = [scores, verdicts.make_table(group), *others, make_cost_table(group)]
+    tables = [scores, verdicts.make_table(group), make_over_tasks_table(group), *others, make_cost_table(group)]
     return [table for table in tables if table is not None]
