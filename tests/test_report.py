@@ -292,6 +292,18 @@ def test_recorded_options_decide_which_row_a_control_controls(tmp_path: Path) ->
     assert [(item["method"], item["control"]) for item in data["groups"][0]["controls"]] == [("mine", "mixed")]
 
 
+def test_a_task_titled_mean_keeps_its_scores_beside_the_mean_over_tasks(tmp_path: Path) -> None:
+    entries = [
+        {**entry, "task": task, "id": f"{task}-{entry['seed']}"}
+        for task, scores in (("mean", [10.0, 20.0]), ("other", [30.0, 50.0]))
+        for entry in trials("mail", "undistilled", scores)
+    ]
+    (group,) = json.loads(report(write_run(tmp_path, entries), "json"))["groups"]
+    assert group["mean_over_tasks"] == "the mean"
+    (row,) = group["methods"]
+    assert {key: cell["mean"] for key, cell in row["scores"].items()} == {"mean": 15.0, "other": 40.0, "the mean": 27.5}
+
+
 def test_a_control_that_was_trained_otherwise_controls_nothing(tmp_path: Path) -> None:
     entries = [
         entry

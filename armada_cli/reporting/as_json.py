@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from armada_cli.escaping import dump_json
 from armada_cli.reporting.contrasts import as_plain
 from armada_cli.reporting.folder import Run
-from armada_cli.reporting.groups import MEAN, Group, make_groups
+from armada_cli.reporting.groups import Group, make_groups
 from armada_cli.reporting.provenance import sum_timings
 from armada_cli.reporting.selection import Arm, Search
 from armada_cli.reporting.statistics import Difference, Summary
@@ -54,7 +54,7 @@ def _describe_group(group: Group, verdicts: Verdicts) -> dict[str, Any]:
         "student_name": group.student_name,
         "group": group.name,
         "columns": [dataclasses.asdict(column) for column in group.columns],
-        "mean_over_tasks": MEAN if MEAN in group.keys else None,
+        "mean_over_tasks": group.mean_key if group.mean_key in group.keys else None,
         "methods": [_describe_arm(group, arm, verdicts) for arm in group.arms],
         "sources": [
             {"label": arm.label, "scores": {key: {"seeds": group.scores(arm, key)} for key in group.keys}}

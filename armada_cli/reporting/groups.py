@@ -14,7 +14,7 @@ from armada_cli.reporting.selection import Arm, join_grids
 from armada_cli.reporting.statistics import Difference, Summary, compare, correct, mean, summarise
 
 MEAN = "mean"
-"""Key of the column that averages over tasks."""
+"""Key of the column that averages over tasks, where no task is titled so."""
 
 UNDISTILLED = "undistilled"
 
@@ -83,7 +83,15 @@ class Group:
         """Columns of the tables: the tasks, and their mean where there are several."""
         names = [column.task for column in self.columns]
         averaged = len(self.tasks) > 1 and len({column.lower_is_better for column in self.tasks}) == 1
-        return [*names, MEAN] if averaged else names
+        return [*names, self.mean_key] if averaged else names
+
+    @property
+    def mean_key(self) -> str:
+        """Key of the column that averages over tasks: `MEAN`, or longer where a task is titled so."""
+        key, taken = MEAN, {column.task for column in self.columns}
+        while key in taken:
+            key = f"the {key}"
+        return key
 
     @property
     def tasks(self) -> list[TaskColumn]:
@@ -91,8 +99,8 @@ class Group:
         return [column for column in self.columns if not column.beside]
 
     def scores(self, arm: Arm, key: str) -> dict[int, float]:
-        """seed -> score; for `MEAN` the seeds that all tasks have."""
-        if key != MEAN:
+        """seed -> score; for `mean_key` the seeds that all tasks have."""
+        if key != self.mean_key:
             return arm.scores(key)
         by_task = [arm.scores(column.task) for column in self.tasks]
         seeds = set.intersection(*map(set, by_task))
@@ -102,7 +110,7 @@ class Group:
         return summarise(list(self.scores(arm, key).values()), lower_is_better=self.lower_is_better(key))
 
     def lower_is_better(self, key: str) -> bool:
-        columns = self.tasks if key == MEAN else [column for column in self.columns if column.task == key]
+        columns = self.tasks if key == self.mean_key else [column for column in self.columns if column.task == key]
         return any(column.lower_is_better for column in columns)
 
     def difference(self, arm: Arm, key: str) -> Difference | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from armada_cli.errors import capitalise
 from armada_cli.reporting import published
 from armada_cli.reporting.folder import Run, TrialRecord
-from armada_cli.reporting.groups import MEAN, Comparison, Group
+from armada_cli.reporting.groups import Comparison, Group
 from armada_cli.reporting.selection import Arm, Chosen
 from armada_cli.reporting.statistics import mean
 
@@ -51,7 +51,7 @@ def describe_scores(group: Group) -> list[str]:
     if group.published:
         quoted = {number for row in group.published for number in row.tables}
         text = "The paper's numbers are quoted as printed, from students trained on full training splits"
-        if MEAN in group.keys:
+        if group.mean_key in group.keys:
             text += "; their mean over these tasks is computed here"
         for number in sorted(number for number in quoted if published.table(number).selection):
             text += f"; Table {number} reports the {published.table(number).selection}, so compare it with the best in brackets"
@@ -167,7 +167,7 @@ def describe_controls(group: Group) -> list[str]:
         (-difference.mean if group.lower_is_better(key) else difference.mean, difference.p_holm)
         for comparison in group.controls
         for key, difference in comparison.differences.items()
-        if key != MEAN
+        if key != group.mean_key
     ]
     ahead = [p for lead, p in judged if lead > 0]
     sure = [p for p in ahead if p is not None and p < SMALL_P]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from armada_cli.reporting import notes, published
 from armada_cli.reporting.folder import TrialRecord
-from armada_cli.reporting.groups import MEAN, Group, TaskColumn
+from armada_cli.reporting.groups import Group, TaskColumn
 from armada_cli.reporting.selection import Arm
 from armada_cli.reporting.statistics import Difference, Summary, mean, summarise
 
@@ -184,7 +184,7 @@ def list_published(group: Group, rows: Iterable[published.PublishedRow], keys: S
     for row in rows:
         cells = []
         for key in keys:
-            averaged = group.tasks if key == MEAN else [columns[key]]
+            averaged = group.tasks if key == group.mean_key else [columns[key]]
             values = [row.values[column.published_key] for column in averaged if column.published_key in row.values]
             cells.append(Cell((f"{mean(values):.{row.decimals}f}",)) if len(values) == len(averaged) else Cell())
         title = row.source if row.teacher is None else f"{row.source}: teacher {row.teacher}"
@@ -196,9 +196,9 @@ def list_published(group: Group, rows: Iterable[published.PublishedRow], keys: S
 def make_score_cell(group: Group, arm: Arm, key: str) -> Cell:
     """Mean ± sd (best), with the number of seeds where some have no score; the state of the trials where none has."""
     summary = group.summary(arm, key)
-    tasks = [column.task for column in group.tasks] if key == MEAN else [key]
+    tasks = [column.task for column in group.tasks] if key == group.mean_key else [key]
     planned = len(set.intersection(*(set(arm.trials.get(task, {})) for task in tasks)))
-    if not planned or (summary is None and key == MEAN):
+    if not planned or (summary is None and key == group.mean_key):
         return Cell()
     if summary is None:
         statuses = {trial.status for trial in arm.trials[key].values()}
