@@ -126,6 +126,54 @@ def _sweep_half(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def unfinished_folder(target: Path) -> Iterator[Path]:
+    """A new hidden folder beside `target` to prepare it in, which is gone behind the block. What killed processes left of such
+    folders for this target is removed first: a lock on a folder dies with its process.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep_unfinished_folders(target)
+    folder, descriptor = _make_unfinished_folder(target)
+    try:
+        yield folder
+    finally:
+        remove(folder, target.parent)
+        os.close(descriptor)
+
+
+def _make_unfinished_folder(target: Path) -> tuple[Path, int]:
+    """A new folder, and a descriptor that holds its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=HALF))
+        with contextlib.suppress(FileNotFoundError):  # it was swept between its making and the lock
+            descriptor = os.open(folder, os.O_RDONLY)
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # as in `_open_half`
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, descriptor
+            os.close(descriptor)
+
+
+def sweep_unfinished_folders(target: Path) -> None:
+    """Remove what killed processes left of `unfinished_folder`; a living one's is left alone."""
+    if fcntl is None:
+        return
+    half = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(HALF)}", re.DOTALL)
+    for path in target.parent.iterdir():
+        if half.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove(path, target.parent)
+                finally:
+                    os.close(descriptor)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -18,7 +18,9 @@ from tiny_decoders import tiny_llama, tiny_opt
 
 from armada_cli import Environment, Problem
 from armada_cli.execution.exporting import loading
+from armada_cli.files import unfinished_folder
 from armada_cli.registry.restore import restore
+from armada_cli.runs import EVALUATED
 
 METHODS = "[undistilled, parameter-matched]"
 SHORT = "{epochs: 1, batch_size: 16, lr: 1e-2, max_length: 24, precision: float32, evaluate: end}"
@@ -199,6 +201,30 @@ def test_a_disk_that_fills_up_is_the_usual_line(finished: Path, tmp_path: Path, 
         expected = f"armada: cannot write {disk / 'mine'}: No space left on device. Free some space, or name another place with"
         assert ended.complaint.startswith(expected), ended.err
         assert list(disk.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_swept_by_the_next_one_to_that_place(finished: Path, tmp_path: Path) -> None:
+    item = next(iter(by_method(finished).values()))["id"][:8]
+    for name in (".mine.a1b2c3d4.part", ".mine.old", ".other.a1b2c3d4.part"):
+        (tmp_path / name / "student").mkdir(parents=True)
+    with unfinished_folder(tmp_path / "mine") as living:
+        assert export(finished, item, "--output", tmp_path / "mine").status == 0
+        there = sorted(path.name for path in tmp_path.iterdir())
+        assert there == sorted([living.name, ".mine.old", ".other.a1b2c3d4.part", "mine"])
+
+
+@pytest.mark.parametrize("circle", [["a" * 16], ["a" * 16, "b" * 16]], ids=["itself", "each other"])
+def test_a_trial_that_scores_itself_is_one_line(finished: Path, tmp_path: Path, circle: list[str]) -> None:
+    item = next(iter(by_method(finished).values()))
+    spec = json.loads((item["folder"] / "spec.json").read_text(encoding="utf-8"))
+    for name, scored in zip(circle, [*circle[1:], circle[0]], strict=True):
+        (tmp_path / "runs" / "trials" / name).mkdir(parents=True)
+        damaged = json.dumps({**spec, "id": name, "depends": {EVALUATED: scored}})
+        (tmp_path / "runs" / "trials" / name / "spec.json").write_text(damaged, encoding="utf-8")
+    ended = export(tmp_path / "runs", "aaaaaaaa", "--output", tmp_path / "mine")
+    assert ended.status == 2
+    assert ended.err.count("\n") == 1
+    assert "spec.json is damaged: what trial aaaaaaaaaaaaaaaa scores is no training" in ended.err
 
 
 def test_a_failed_merge_leaves_nothing_behind(finished: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from armada_cli.contracts import Environment
 from armada_cli.errors import UserError
 from armada_cli.escaping import escape_line
 from armada_cli.execution.modules import list_modules
-from armada_cli.files import expand, make_readable, read_json, remove, telling_disk_errors
+from armada_cli.files import expand, make_readable, read_json, telling_disk_errors, unfinished_folder
 from armada_cli.models.weights import read_metadata
 from armada_cli.registry.registered import did_you_mean
 from armada_cli.registry.restore import restore
@@ -153,20 +153,16 @@ def export(
             f"trial {candidate.id} kept no heads: method {candidate.method} has none, or it was trained by an earlier version",
             f"Leave --with-heads out. {again}",
         )
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with telling_disk_errors(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            if merge:
-                _merge(candidate, source, temporary, environment)
-            else:
-                shutil.copytree(source, temporary)
-            for name in kept:
-                shutil.copy(candidate.folder / name, temporary / name)
-            make_readable(temporary)
-            os.replace(temporary, output)
-    finally:
-        remove(temporary, output.parent)
+    with telling_disk_errors(output), unfinished_folder(output) as unfinished:
+        student = unfinished / STUDENT
+        if merge:
+            _merge(candidate, source, student, environment)
+        else:
+            shutil.copytree(source, student)
+        for name in kept:
+            shutil.copy(candidate.folder / name, student / name)
+        make_readable(student)
+        os.replace(student, output)
 
 
 def _merge(candidate: Candidate, source: Path, target: Path, environment: Environment) -> None:
@@ -233,8 +229,12 @@ def _labels(config: dict[str, Any]) -> int:
     return len(config.get("id2label") or (0, 1))
 
 
-def _candidate(trial_id: str, root: Path) -> Candidate:
-    """A trial, or the one whose student it scores."""
+def _candidate(trial_id: str, root: Path, scored_by: str | None = None) -> Candidate:
+    """A trial, or the one whose student it scores.
+
+    Args:
+        scored_by: the trial that scores this one's student.
+    """
     runs = Runs(root)
     spec = read_json(runs.trial(trial_id) / SPEC)
     if not is_spec(spec):
@@ -242,7 +242,12 @@ def _candidate(trial_id: str, root: Path) -> Candidate:
             f"{runs.trial(trial_id) / SPEC} is missing or damaged", "Remove the trial's folder and run the recipe again"
         )
     if trained := spec["depends"].get(EVALUATED):
-        return _candidate(trained, root)
+        if scored_by is not None:
+            raise UserError(
+                f"{runs.trial(trial_id) / SPEC} is damaged: what trial {scored_by} scores is no training",
+                "Remove the trial's folder and run the recipe again",
+            )
+        return _candidate(trained, root, scored_by=trial_id)
     build = spec["build"]
     names = {kind: {build[kind]["name"]} for kind in ("student", "task", "method")}
     titles = {kind: build[kind]["name"] for kind in names}
