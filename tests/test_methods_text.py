@@ -817,6 +817,39 @@ def test_states_are_kept_and_learned_in_half_precision(
     assert sorted((array.ndim, array.dtype.name) for array in kept) == [(2, "float32"), (3, "float16")]
 
 
+def test_the_teacher_reads_each_row_once_for_all_methods_seeds_and_controls(
+    recipe: Callable[..., Path], tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that go forward through the teacher, which is known by its one layer, once its own trial is done."""
+    from armada_student_encoders.student import Encoder
+
+    teacher, runs = f"{{name: encoder, model: {tiny_student}, layers: 1}}", tmp_path / "runs"
+    lines = {"train": TRAIN, "limit": "{train: 40, validation: 16}", "teacher": "null"}
+    done = train(recipe(student=teacher, methods="[undistilled]", **lines), runs)
+    assert done.status == 0, done.err
+    forward, read = Encoder.forward, []
+
+    def counting(self: Any, model: Any, batch: Any, *arguments: Any, **asked: Any) -> StudentOutput:
+        if model.config.num_hidden_layers == 1:
+            read.append(len(batch["input_ids"]))
+        return forward(self, model, batch, *arguments, **asked)
+
+    monkeypatch.setattr(Encoder, "forward", counting)
+
+    def rows_read(name: str, *methods: str, seeds: str) -> int:
+        read.clear()
+        named = ", ".join(f"{{name: {method}, teacher: {teacher}}}" for method in methods)
+        ended = train(recipe(name, methods=f"[{named}]", seeds=seeds, **lines), runs)
+        assert ended.status == 0, ended.err
+        return sum(read)
+
+    assert rows_read("first", "kd", seeds="[0]") == 40
+    before = len(results(runs))
+    others = ("kd, features: {control: shuffled}", "kd, features: {control: noise}", "continuation-kd")
+    assert rows_read("more", "kd", *others, seeds="[0, 1]") == 0
+    assert len(results(runs)) == before + 7
+
+
 def test_check_counts_the_gigabytes_before_they_are_made(tmp_path: Path) -> None:
     """MPNet has 12 layers of 768: 13 states a row for rail-kd, 5 for pkd; rco keeps logits of 3 epochs, the last with kd."""
     teacher = "teacher: {name: mpnet-offline, train: {epochs: 3}}"
