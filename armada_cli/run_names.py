@@ -20,6 +20,7 @@ RUN_FILES = (
     "report.txt",
     "report.md",
     "report.json",
+    "report.html",
     "contrasts.json",
 )
 """What a run's folder holds."""

@@ -273,7 +273,7 @@ def hostile_run(root: Path, text: str) -> Path:
     return write_run(root, entries, provenance=provenance, smoke=True, **words)
 
 
-@pytest.mark.parametrize("format", ["rich", "txt", "md", "csv", "latex", "json"])
+@pytest.mark.parametrize("format", ["rich", "txt", "md", "csv", "latex", "json", "html"])
 @hostile
 def test_a_report_is_harmless_in_every_form(tmp_path: Path, format: str, text: str):
     hostile_run(tmp_path, text)
@@ -324,11 +324,61 @@ def check_latex(page: str) -> None:
     assert len({len(re.findall(r"(?<!\\)&", line)) for line in first}) == 1
 
 
+PAGE_TAGS = set(
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "header",
+        "h1",
+        "h2",
+        "h3",
+        "p",
+        "main",
+        "section",
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "button",
+        "br",
+        "small",
+        "strong",
+        "figure",
+        "figcaption",
+        "svg",
+        "polyline",
+        "ul",
+        "li",
+        "details",
+        "summary",
+        "script",
+        "span",
+        "i",
+    ]
+)
+
+
+def check_page(page: str) -> None:
+    """Nothing that a stranger wrote is a tag, an attribute or a script of the page."""
+    tags = re.findall(r"<(\w+)", page.partition("<script>")[0])
+    assert set(tags) <= PAGE_TAGS, set(tags) - PAGE_TAGS
+    assert page.count("<script>") == page.count("<style>") == 1
+    assert not re.search(r"<[^>]+\s(on\w+|src|href|srcset|action)\s*=", page)
+
+
 CHECKS: dict[str, Callable[[str], object]] = {
     "md": check_markdown,
     "csv": check_csv,
     "latex": check_latex,
     "json": json.loads,
+    "html": check_page,
 }
 
 
@@ -343,7 +393,7 @@ def test_the_list_of_runs_is_harmless(tmp_path: Path):
 def test_the_files_beside_a_run_are_harmless(tmp_path: Path):
     folder = hostile_run(tmp_path, ALL)
     write_reports(folder)
-    for name in ("report.txt", "report.md", "report.json"):
+    for name in ("report.txt", "report.md", "report.json", "report.html"):
         assert not RAW.search((folder / name).read_text(encoding="utf-8"))
     data = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert data["run"]["title"] == ALL  # JSON keeps what it was

@@ -441,7 +441,8 @@ def test_reports_are_equal_byte_for_byte_but_for_their_timings(tmp_path: Path) -
 def test_the_reports_are_the_printed_ones_and_leave_no_scraps(tmp_path: Path) -> None:
     folder = full_run(tmp_path)
     write_reports(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md", "report.txt", "run.json"]
+    names = ["report.html", "report.json", "report.md", "report.txt", "run.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "report.txt").read_text() == report(folder, "txt", 100)
     assert (folder / "report.md").read_text() == report(folder, "md")
 

@@ -278,6 +278,11 @@ def test_ctrl_c_in_the_report_leaves_the_run_as_it_is(recipe, tmp_path):
     again = train(path, runs)
     assert again.status == 0
     assert results(runs) == before
-    assert {item.name for item in (runs / "tiny").glob("report.*")} == {"report.json", "report.md", "report.txt"}
+    assert {item.name for item in (runs / "tiny").glob("report.*")} == {
+        "report.html",
+        "report.json",
+        "report.md",
+        "report.txt",
+    }
     assert json.loads((runs / "tiny" / "report.json").read_text(encoding="utf-8"))
     assert by_method(runs)

@@ -29,6 +29,7 @@ def test_a_recipe_runs_to_its_table_and_again_at_no_cost(recipe, tmp_path, monke
         "contrasts.json",
         "origin.json",
         "recipe.yaml",
+        "report.html",
         "report.json",
         "report.md",
         "report.txt",

@@ -33,10 +33,13 @@ class RunType(click.ParamType):
 @click.argument("run", required=False, type=RunType())
 @click.option("--format", "format", type=click.Choice(FORMATS), default="rich", show_default=True, help="How to print it.")
 @click.option("--full", is_flag=True, help="All tables, warnings, parameters and provenance, in place of the summary.")
+@click.option("--open", "opens", is_flag=True, help="Show the page, report.html, in a browser.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead (txt unless --format says else).")
 @force_option
 @environment_options
-def command(run: str | None, format: str, full: bool, output: Path | None, force: bool, environment: Environment) -> None:
+def command(
+    run: str | None, format: str, full: bool, opens: bool, output: Path | None, force: bool, environment: Environment
+) -> None:
     """Print what RUN found, a run's name or its folder; without RUN list the runs there are, newest first.
 
     Every file and every format but rich and txt has the whole report.
@@ -47,6 +50,9 @@ def command(run: str | None, format: str, full: bool, output: Path | None, force
         _list_runs(environment.runs)
         return
     folder = find_run(run, environment.runs)
+    if opens:
+        _open_page(folder)
+        return
     if output is None:
         from armada_cli.reporting.report import show
 
@@ -60,6 +66,19 @@ def command(run: str | None, format: str, full: bool, output: Path | None, force
     from armada_cli.reporting.report import report
 
     write_atomic(output, report(folder, format))
+
+
+def _open_page(folder: Path) -> None:
+    """Make the page of a run anew, and show it, or say where it is."""
+    import webbrowser
+
+    from armada_cli.files import write_atomic
+    from armada_cli.reporting.report import report
+
+    page = folder.resolve() / "report.html"
+    write_atomic(page, report(folder, "html"))
+    if not webbrowser.open(page.as_uri()):
+        print_line(f"No browser was found. The page is {page}")
 
 
 def find_run(run: str, root: Path) -> Path:

@@ -31,6 +31,7 @@ class Document:
     Attributes:
         summaries: the tables of `reporting.summary`; pointers: what else there is, a line each. Both are what a run prints; the
             other parts are the whole report.
+        groups, verdicts: what the tables were made of, for what the page draws.
     """
 
     title: str
@@ -41,6 +42,8 @@ class Document:
     listings: list[Listing]
     summaries: list[ReportTable] = field(default_factory=list)
     pointers: list[str] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    verdicts: Verdicts | None = None
 
 
 def make_document(run: Run) -> Document:
@@ -63,6 +66,8 @@ def make_document(run: Run) -> Document:
         listings=[listing for listing in listings if listing.entries],
         summaries=[make_summary(group, verdicts) for group in groups],
         pointers=notes.list_pointers(run),
+        groups=groups,
+        verdicts=verdicts,
     )
 
 

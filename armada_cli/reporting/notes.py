@@ -247,7 +247,8 @@ def list_warnings(run: Run) -> list[str]:
 
 def list_pointers(run: Run) -> list[str]:
     """Where the rest of the report is."""
-    return [f"All tables, parameters and provenance: armada report {shlex.quote(str(run.folder))} --full"]
+    name = shlex.quote(str(run.folder))
+    return [f"All tables, parameters and provenance: armada report {name} --full", f"The page: armada report {name} --open"]
 
 
 def list_parameters(run: Run) -> list[str]:

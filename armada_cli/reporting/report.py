@@ -1,4 +1,4 @@
-"""A run folder -> its report: printed, or written beside the run as report.txt, report.md and report.json."""
+"""A run folder -> its report: printed, or written beside the run as report.txt, report.md, report.json and report.html."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from armada_cli.reporting.as_json import render_json
 from armada_cli.reporting.comparison import compare_runs
 from armada_cli.reporting.document import make_document
 from armada_cli.reporting.folder import Run, escape_run, read_run
-from armada_cli.reporting.templated import render_latex, render_markdown
+from armada_cli.reporting.templated import render_latex, render_markdown, render_page
 from armada_cli.reporting.text import lay_out, lay_out_tables, render_text
 
 FILE_WIDTH = 100
@@ -38,13 +38,13 @@ def report(
 
 
 def write_reports(run_folder: Path) -> None:
-    """Write report.txt, report.md and report.json into the run folder, each atomically.
+    """Write report.txt, report.md, report.json and report.html into the run folder, each atomically.
 
     Raises:
         UserError: no run folder, a damaged run.json, or a disk that is full or read-only.
     """
     run = read_run(run_folder)
-    for format in ("txt", "md", "json"):
+    for format in ("txt", "md", "json", "html"):
         write_atomic(run_folder / f"report.{format}", _render(run, format, FILE_WIDTH))
 
 
@@ -86,6 +86,8 @@ def _render(run: Run, format: str, width: int, encoding: str | None = "utf-8", *
         return render_markdown(document)
     if format == "latex":
         return render_latex(document)
+    if format == "html":
+        return render_page(document)
     if format in FORMATS:
         return escape_for_terminal(render_text(document, width, full=full))
     raise UserError(f"unknown format {format!r}", f"Choose one of {', '.join(FORMATS)}")
