@@ -115,7 +115,7 @@ def test_what_a_killed_process_left_is_swept_unless_somebody_works_on_it(recipe,
     with Runs(runs).lock(other.name):
         assert train(path, runs).status == 0
     assert sorted(item.name for item in one.iterdir()) == [
-        ".lock", "digests.json", "log.jsonl", "result.json", "spec.json", "student", "timings.json"
+        ".lock", "digests.json", "log.jsonl", "predictions.safetensors", "result.json", "spec.json", "student", "timings.json"
     ]  # fmt: skip
     assert (other / "checkpoint" / ".step-4.new").is_dir()
     assert (other / ".timings.json.x1y2z3").is_file()
