@@ -236,8 +236,8 @@ def test_padding_changes_nothing_in_the_papers_variant(tiny_student: Path, varia
     method = make("vidlankd-pretraining", setup, variant=variant)
     with torch.no_grad():
         found, more = values(method, setup), values(method, setup, padding=7)
-    assert set(found) == {"masked words", "neurons", "contrast"}
-    equal = [torch.allclose(found[name], more[name], rtol=1e-4, atol=1e-6) for name in ("neurons", "contrast")]
+    assert set(found) == {"masked words", "neurons", "contrastive"}
+    equal = [torch.allclose(found[name], more[name], rtol=1e-4, atol=1e-6) for name in ("neurons", "contrastive")]
     assert equal == [same, same]
 
 
@@ -255,13 +255,13 @@ def test_the_whole_term_is_made_of_the_heads_answer_and_the_vectors(tiny_student
         rows.append(unit(method.head(own.mean(0))))
     s, t = torch.stack(rows), torch.stack([unit(row) for row in setup.features])
     torch.testing.assert_close(found["neurons"], neuron_selectivity(s, t))
-    torch.testing.assert_close(found["contrast"], contrast(s, t, 0.5))
+    torch.testing.assert_close(found["contrastive"], contrast(s, t, 0.5))
     sum(found.values()).backward()  # type: ignore[union-attr]
     assert setup.features.grad is None
     assert float(method.head[0].weight.grad.abs().sum()) > 0
 
 
-@pytest.mark.parametrize(("loss", "names"), [("nst", {"neurons"}), ("contrastive", {"contrast"})])
+@pytest.mark.parametrize(("loss", "names"), [("nst", {"neurons"}), ("contrastive", {"contrastive"})])
 def test_one_of_the_two_losses_alone(tiny_student: Path, loss: str, names: set[str]) -> None:
     setup = set_up(tiny_student, MASKED)
     method = make("vidlankd-pretraining", setup, loss=loss)

@@ -18,7 +18,7 @@ from armada_cli.errors import UserError
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write; it must be new or empty.")
 @click.option("--merge", is_flag=True, help="Fold a LoRA adapter into the weights it was trained on.")
 @click.option(
-    "--with-heads", is_flag=True, help="Also what its method trained beside it: auxiliary heads, projections, the aligner."
+    "--with-heads", is_flag=True, help="Also the modules that its method trained beside it and kept: heads, projections."
 )
 @click.option("--trial", metavar="ID", help="The trial, by its id or the beginning of it.")
 @click.option("--student", metavar="NAME", help="Only trials of this student.")

@@ -85,12 +85,12 @@ class VidLanKDPretraining(Pretraining):
         if self.options.loss != "contrastive":
             terms.append(Term("neurons", self.options.video_weight, neuron_selectivity(s, t, official=official)))
         if self.options.loss != "nst":
-            terms.append(Term("contrast", self.options.video_weight, contrast(s, t, self.options.tau, official=official)))
+            terms.append(Term("contrastive", self.options.video_weight, contrast(s, t, self.options.tau, official=official)))
         return terms
 
     def advice(self) -> dict[str, str]:
         words = f"try video_weight {{{self.options.video_weight} / ratio}}"
-        return {name: words for name, other in (("neurons", "contrastive"), ("contrast", "nst")) if self.options.loss != other}
+        return {name: words for name, other in (("neurons", "contrastive"), ("contrastive", "nst")) if self.options.loss != other}
 
 
 class VidLanKD(Undistilled):
