@@ -20,8 +20,8 @@ from armada_cli.errors import UserError
 from armada_cli.execution.outputs import keep_outputs, read_outputs, write_outputs
 from armada_cli.runs import Runs
 from armada_cli.training import checkpoint
-from armada_cli.training.log import read_log
 from armada_cli.training.optimizer import adamw
+from armada_cli.training_log import read_log
 
 QUICK = "{epochs: 1, batch_size: 32, lr: 1e-3, log_every: 2, max_length: 32}"
 

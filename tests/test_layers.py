@@ -15,7 +15,7 @@ LAYERS = [
     {
         *("contracts", "registry", "models", "errors", "credentials", "files", "reading", "settings", "content"),
         *("direction", "digests", "devices", "encoding", "escaping", "console", "launch", "targets", "run_names"),
-        *("run_record", "held_out", "predictions", "__init__"),
+        *("run_record", "held_out", "predictions", "training_log", "__init__"),
     },
     {"losses"},
     {"training", "features", "evaluation", "corpora"},
@@ -102,6 +102,8 @@ def test_reporting_reads_run_folders_and_never_training_code(path: Path) -> None
         "escaping",
         "console",
         "run_record",
+        "predictions",
+        "training_log",
     }
 
 

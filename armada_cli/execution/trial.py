@@ -47,13 +47,13 @@ from armada_cli.training.batching import steps_per_epoch
 from armada_cli.training.cost import FRESH, OWN, Cost, peak_memory, reset_peak_memory
 from armada_cli.training.evaluation import Outcome, Scoring, scored
 from armada_cli.training.host import Host
-from armada_cli.training.log import read_log
 from armada_cli.training.loop import Loop
 from armada_cli.training.model import RowModel, encode
 from armada_cli.training.precision import held_in
 from armada_cli.training.processes import gather_rows, processes
 from armada_cli.training.schedule import learning_rate
 from armada_cli.training.seeds import drawn_from, stream
+from armada_cli.training_log import read_log
 
 Progress = Callable[[str, int, int, str], None]
 

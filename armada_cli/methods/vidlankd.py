@@ -90,7 +90,9 @@ class VidLanKDPretraining(Pretraining):
 
     def advice(self) -> dict[str, str]:
         words = f"try video_weight {{{self.options.video_weight} / ratio}}"
-        return {name: words for name, other in (("neurons", "contrastive"), ("contrastive", "nst")) if self.options.loss != other}
+        return {
+            name: words for name, other in (("neurons", "contrastive"), ("contrastive", "nst")) if self.options.loss != other
+        }
 
 
 class VidLanKD(Undistilled):

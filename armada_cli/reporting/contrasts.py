@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armada_cli.contracts import fingerprint
+from armada_cli.digests import digest_of
 from armada_cli.direction import lower_is_better
 from armada_cli.errors import UserError
 from armada_cli.files import read_json, write_json
@@ -46,7 +47,7 @@ class Contrasts:
     def compare(self, arm: Mapping[int, TrialRecord], base: Mapping[int, TrialRecord]) -> Contrast | None:
         """Two arms on one task, seed -> trial; None where they have no predictions of the same rows."""
         sides = [[[seed, trial.id] for seed, trial in sorted(side.items()) if trial.score is not None] for side in (arm, base)]
-        key = fingerprint(sides)
+        key = digest_of(json.dumps(sides).encode())[1][:16]
         if key not in self._used:
             contrast = _restore(self._known.get(key)) or self._make(arm, base)
             self._used[key] = contrast

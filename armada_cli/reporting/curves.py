@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from armada_cli.reporting.groups import Group
 from armada_cli.reporting.selection import Arm
 from armada_cli.reporting.statistics import mean
+from armada_cli.training_log import read_log
 
 POINTS = 60
 """Of a line at most: a page of many trials stays small."""
@@ -46,8 +47,6 @@ def make_charts(group: Group) -> Iterator[Chart]:
 
 
 def _losses(arm: Arm, task: str) -> list[tuple[float, float]]:
-    from armada_cli.training.log import read_log
-
     return _average(
         [
             [(float(record["step"]), float(record["loss"])) for record in read_log(trial.folder) if "loss" in record]

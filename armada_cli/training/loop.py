@@ -14,10 +14,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from armada_cli import training_log
 from armada_cli.contracts import Batch, Method
 from armada_cli.errors import Interrupted, TrialFailed
 from armada_cli.settings import Train
-from armada_cli.training import checkpoint, log
+from armada_cli.training import checkpoint
 from armada_cli.training.batching import epoch_batches, steps_per_epoch
 from armada_cli.training.cost import OWN
 from armada_cli.training.evaluation import Evaluator, Modules, Outcome, Scoring
@@ -162,7 +163,7 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         self.method.after_step(step)
         if measuring and self.folder is not None and self.accelerator.is_main_process:
-            log.append(self.folder, {"step": step, "loss": round(total, 6), "lr": rate, "terms": measured})
+            training_log.append(self.folder, {"step": step, "loss": round(total, 6), "lr": rate, "terms": measured})
         return total
 
     def _require_finite(self, done: int) -> None:
@@ -238,7 +239,7 @@ class Loop:
 
     def _cut_log(self, step: int) -> None:
         if self.folder is not None and self.accelerator.is_main_process:
-            log.cut(self.folder, step)
+            training_log.cut(self.folder, step)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
