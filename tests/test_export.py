@@ -31,31 +31,39 @@ import torch
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
 
 torch.set_num_threads(1)
-kind, rows, *folders = json.loads(sys.argv[1])
-found = []
-for folder in folders:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if kind == "choices":
-        model = AutoModelForMultipleChoice.from_pretrained(folder).eval()
-        parts = [tokenizer([row[0]] * 2, row[1:], padding=True, return_tensors="pt") for row in rows]
-        batches = [{key: value.unsqueeze(0) for key, value in part.items()} for part in parts]
-    else:
-        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-        batches = [tokenizer([row], return_tensors="pt") for row in rows]
-    with torch.no_grad():
-        logits = [model(**batch).logits[0].tolist() for batch in batches]
-    found.append({"logits": logits, "labels": model.config.id2label, "problem": model.config.problem_type})
+said = []
+for kind, rows, folders in json.loads(sys.argv[1]):
+    found = []
+    for folder in folders:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if kind == "choices":
+            model = AutoModelForMultipleChoice.from_pretrained(folder).eval()
+            parts = [tokenizer([row[0]] * 2, row[1:], padding=True, return_tensors="pt") for row in rows]
+            batches = [{key: value.unsqueeze(0) for key, value in part.items()} for part in parts]
+        else:
+            model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+            batches = [tokenizer([row], return_tensors="pt") for row in rows]
+        with torch.no_grad():
+            logits = [model(**batch).logits[0].tolist() for batch in batches]
+        found.append({"logits": logits, "labels": model.config.id2label, "problem": model.config.problem_type})
+    said.append(found)
 assert not any(name.startswith("armada") for name in sys.modules)
-print(json.dumps(found))
+print(json.dumps(said))
 """
 
 
-def without_armada(kind: str, rows: list, folders: list[Path]) -> list[dict]:
-    """Each row's logits by each exported student, from a process that cannot import armada."""
-    given = json.dumps([kind, rows, *map(str, folders)])
+def without_armada(*asked: tuple[str, list, list[dict]]) -> list[list[dict]]:
+    """What exported students say to rows, from one process that cannot import armada: for each kind (``texts`` or ``choices``),
+    its rows and results of trials, a record of each student."""
+    jobs = [[kind, rows, [str(result["folder"] / "student") for result in found]] for kind, rows, found in asked]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", SCORE, given], capture_output=True, text=True, timeout=120, env=environment, check=False
+        [sys.executable, "-c", SCORE, json.dumps(jobs)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -82,25 +90,8 @@ def with_armada(result: dict, data: Path | None = None) -> list[list[float]]:
         return student.forward(model, student.pad(encoded.rows)).logits.tolist()
 
 
-def test_the_exported_student_predicts_alike_without_armada(recipe, table, tmp_path):
-    runs = tmp_path / "runs"
-    assert train(recipe(methods=ARMS, train=LEARNS), runs).status == 0
-    found = list(by_method(runs).values())
-    with table["validation"].open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    alone = without_armada("texts", [row["text"] for row in rows], [item["folder"] / "student" for item in found])
-    for item, outside in zip(found, alone, strict=True):
-        inside = with_armada(item)
-        for ours, theirs in zip(inside, outside["logits"], strict=True):
-            assert theirs == pytest.approx(ours, abs=1e-5)
-        names = {int(number): name for number, name in outside["labels"].items()}
-        right = [names[row.index(max(row))] == true["label"] for row, true in zip(outside["logits"], rows, strict=True)]
-        assert 100 * sum(right) / len(right) == pytest.approx(item["scores"]["accuracy"])
-        assert outside["problem"] == "single_label_classification"
-
-
-def test_the_exported_student_chooses_alike_without_armada(recipe, tmp_path, mirror):  # noqa: F811
-    runs = tmp_path / "runs"
+def test_exported_students_answer_alike_without_armada(recipe, table, tmp_path, mirror):  # noqa: F811
+    assert train(recipe(methods=ARMS, train=LEARNS), tmp_path / "texts").status == 0
     path = recipe(
         tasks="[copa]",
         teacher=vectors_for(tmp_path, [(text, "") for text in mirror.seen]),
@@ -108,15 +99,29 @@ def test_the_exported_student_chooses_alike_without_armada(recipe, tmp_path, mir
         # Its choices are nearly as good as each other: were scores taken in bf16, that would decide some of them.
         train="{epochs: 2, batch_size: 16, lr: 1e-3, max_length: 32, precision: bf16}",
     )
-    assert train(path, runs, "--data", str(mirror.folder)).status == 0
-    found = list(by_method(runs).values())
+    assert train(path, tmp_path / "choices", "--data", str(mirror.folder)).status == 0
+    classified, chosen = (list(by_method(tmp_path / kind).values()) for kind in ("texts", "choices"))
+    with table["validation"].open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
     split = mirror.task.split("validation")
-    alone = without_armada("choices", [list(row) for row in split.texts], [item["folder"] / "student" for item in found])
-    for item, outside in zip(found, alone, strict=True):
-        for ours, theirs in zip(with_armada(item, mirror.folder), outside["logits"], strict=True):
-            assert theirs == pytest.approx(ours, abs=1e-5)
-        right = [row.index(max(row)) == label for row, label in zip(outside["logits"], split.labels, strict=True)]
+    outside = without_armada(
+        ("texts", [row["text"] for row in rows], classified), ("choices", [list(row) for row in split.texts], chosen)
+    )
+    for item, said in zip(classified, outside[0], strict=True):
+        require_alike(with_armada(item), said["logits"])
+        names = {int(number): name for number, name in said["labels"].items()}
+        right = [names[row.index(max(row))] == true["label"] for row, true in zip(said["logits"], rows, strict=True)]
         assert 100 * sum(right) / len(right) == pytest.approx(item["scores"]["accuracy"])
+        assert said["problem"] == "single_label_classification"
+    for item, said in zip(chosen, outside[1], strict=True):
+        require_alike(with_armada(item, mirror.folder), said["logits"])
+        right = [row.index(max(row)) == label for row, label in zip(said["logits"], split.labels, strict=True)]
+        assert 100 * sum(right) / len(right) == pytest.approx(item["scores"]["accuracy"])
+
+
+def require_alike(inside: list[list[float]], outside: list[list[float]]) -> None:
+    for ours, theirs in zip(inside, outside, strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-5)
 
 
 def test_the_best_epoch_is_what_is_exported(recipe, table, tmp_path):

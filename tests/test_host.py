@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributions import FreshEnvironment, write_distribution, write_kitchen, write_wheel
+from running import armada, plugins_changed, train
 
 from armada_cli import __version__
 
@@ -151,6 +151,13 @@ def wheel(folder: Path, name: str, version: str = "1.0", **changed: str) -> Path
     """A healthy distribution's wheel, with some modules changed."""
     modules, points = HEALTHY[name]
     return write_wheel(folder, name, modules | changed, points, version=version)
+
+
+def site(folder: Path, name: str, version: str, **changed: str) -> Path:
+    """A healthy distribution in a folder that hides the installed one where it comes first on the path, as pip leaves it and
+    in a hundredth of the time."""
+    modules, points = HEALTHY[name]
+    return write_distribution(folder / f"{name}-{version}", name, modules | changed, points, version=version)
 
 
 @pytest.fixture(scope="module")
@@ -422,9 +429,9 @@ def finished(host: FreshEnvironment, stage: Path) -> Path:
     return stage
 
 
-def done(host: FreshEnvironment, folder: Path) -> str:
+def done(host: FreshEnvironment, folder: Path, **environment: str) -> str:
     """How many of the recipe's trials are done, as `armada check` says it."""
-    output = host.armada(folder, "check", "verse.yaml", ARMADA_DISABLE=ALL_BROKEN)[1]
+    output = host.armada(folder, "check", "verse.yaml", ARMADA_DISABLE=ALL_BROKEN, **environment)[1]
     return next(line for line in output.splitlines() if line.startswith("trials")).removeprefix("trials").strip()
 
 
@@ -497,46 +504,48 @@ def test_the_members_of_an_ensemble_are_named_each(tmp_path: Path) -> None:
 
 def test_another_version_of_a_plugin_makes_another_trial(host: FreshEnvironment, finished: Path, tmp_path: Path) -> None:
     assert done(host, finished) == "2, of which 2 done and 0 begun"
-    try:
-        for name, former in (("armada-teacher-rhyme", "armada-loss-city"), ("armada-loss-city", "armada-teacher-rhyme")):
-            host.install(wheel(tmp_path, name, "1.1"), wheel(tmp_path, former))
-            assert done(host, finished) == "2, of which 1 done and 0 begun", name
-    finally:
-        host.install(*(wheel(tmp_path, name) for name in ("armada-teacher-rhyme", "armada-loss-city")))
+    for name in ("armada-teacher-rhyme", "armada-loss-city"):
+        newer = site(tmp_path, name, "1.1")
+        assert done(host, finished, PYTHONPATH=str(newer)) == "2, of which 1 done and 0 begun", name
 
 
 def test_vectors_of_another_version_are_used_and_the_table_says_so(
-    host: FreshEnvironment, finished: Path, tmp_path: Path
+    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shutil.copytree(finished, tmp_path / "copy")
+    name, runs = "armada-teacher-rhyme", tmp_path / "runs"
+    path = recipe(
+        teacher="rhyme",
+        methods="[{name: armada, manifold: euclid, hidden: 16}]",
+        train="{epochs: 1, batch_size: 16, max_length: 32}",
+        features="{width: 8}",
+    )
+    places = {version: site(tmp_path, name, version) for version in ("1.0", "1.1")}
     sentence = (
         "vectors of teacher 'rhyme' are from armada-teacher-rhyme 1.0, and armada-teacher-rhyme 1.1 is installed: its card says "
         "the same revision, so they are used as they are (`armada features prune --teacher rhyme` drops them)"
     )
 
-    def run() -> tuple[str, list[str]]:
-        status, output, errors = host.armada(folder, "run", "verse.yaml", "--workers", "0", ARMADA_DISABLE=ALL_BROKEN)
-        assert status == 0, errors
-        return output, [line for line in errors.splitlines() if "vectors of teacher" in line]
+    def run(version: str) -> tuple[str, list[str], list[str]]:
+        """What a run with a version of the plugin prints and says of vectors, and who made those that there are then."""
+        with monkeypatch.context() as patch, plugins_changed():
+            patch.syspath_prepend(str(places[version]))
+            ended = train(path, runs)
+            assert ended.status == 0, ended.err
+            listed = json.loads(armada("features", "list", "--json", "--runs", runs).out)
+        return ended.out, [line for line in ended.err.splitlines() if "vectors of teacher" in line], listed[0]["makers"]
 
-    def makers() -> list[str]:
-        return json.loads(host.armada(folder, "features", "list", "--json", ARMADA_DISABLE=ALL_BROKEN)[1])[0]["makers"]
-
-    try:
-        host.install(wheel(tmp_path, "armada-teacher-rhyme", "1.1"))
-        output, said = run()
-        assert said == [f"armada: {sentence}"]
-        assert sentence in " ".join(output.split())
-        assert makers() == ["armada-teacher-rhyme 1.0"]
-        host.armada(folder, "features", "prune", "--teacher", "rhyme", "--yes", ARMADA_DISABLE=ALL_BROKEN)
-        for result in folder.glob("runs/trials/*/result.json"):
-            result.unlink()
-        output, said = run()
-        assert said == []
-        assert "vectors of teacher" not in output
-        assert makers() == ["armada-teacher-rhyme 1.1"]
-    finally:
-        host.install(wheel(tmp_path, "armada-teacher-rhyme"))
+    assert run("1.0")[1:] == ([], ["armada-teacher-rhyme 1.0"])
+    output, said, makers = run("1.1")
+    assert said == [f"armada: {sentence}"]
+    assert sentence in " ".join(output.split())
+    assert makers == ["armada-teacher-rhyme 1.0"]
+    armada("features", "prune", "--teacher", "rhyme", "--yes", "--runs", runs)
+    for result in runs.glob("trials/*/result.json"):
+        result.unlink()
+    output, said, makers = run("1.1")
+    assert said == []
+    assert "vectors of teacher" not in output
+    assert makers == ["armada-teacher-rhyme 1.1"]
 
 
 def test_a_run_whose_plugins_were_removed_names_them_and_its_report_still_prints(
@@ -571,12 +580,7 @@ def test_a_run_whose_plugins_were_removed_names_them_and_its_report_still_prints
 def test_a_run_whose_plugin_is_there_and_does_not_bring_it_says_why(
     host: FreshEnvironment, finished: Path, tmp_path: Path, changed: dict[str, str], disabled: str, why: str
 ) -> None:
-    if changed:
-        host.install(wheel(tmp_path, "armada-teacher-rhyme", "1.1", **changed))
-    try:
-        status, _, errors = host.armada(finished, "check", "verse.yaml", ARMADA_DISABLE=ALL_BROKEN + disabled)
-    finally:
-        if changed:
-            host.install(wheel(tmp_path, "armada-teacher-rhyme"))
+    newer = {"PYTHONPATH": str(site(tmp_path, "armada-teacher-rhyme", "1.1", **changed))} if changed else {}
+    status, _, errors = host.armada(finished, "check", "verse.yaml", ARMADA_DISABLE=ALL_BROKEN + disabled, **newer)
     assert status == 2
     assert f"It came from armada-teacher-rhyme 1.0 when this was run{'' if why.startswith(';') else ', '}{why}" in errors

@@ -76,10 +76,11 @@ def test_the_same_recipe_gives_the_same_bytes_anywhere(recipe, tmp_path):
     assert results(tmp_path / "here") == results(tmp_path / "there")
 
 
-def test_trials_in_worker_processes_give_the_same_bytes_as_in_this_one(recipe, tmp_path):
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_trials_in_worker_processes_give_the_same_bytes_as_in_this_one(recipe, tmp_path, workers):
     path = recipe(methods=ARMS, train=LEARNS)
     train(path, tmp_path / "here")
-    ended = armada("run", path, "--runs", tmp_path / "there", "--workers", "2")
+    ended = armada("run", path, "--runs", tmp_path / "there", "--workers", workers)
     assert ended.status == 0, ended.err
     assert results(tmp_path / "here") == results(tmp_path / "there")
 
