@@ -72,6 +72,11 @@ def results(runs: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in sorted(runs.glob("trials/*/result.json"))}
 
 
+def written(runs: Path, name: str = "tiny") -> str:
+    """The words of a run's whole report, between single spaces."""
+    return " ".join((runs / name / "report.txt").read_text(encoding="utf-8").split())
+
+
 def kept_bytes(runs: Path) -> dict[str, bytes]:
     """What finished trials keep beside their results, by file: weights, predictions, heads. A result that is right says
     nothing of them."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from running import Ended, armada, train
+from running import Ended, armada, train, written
 
 from armada_cli import Environment, UserError
 from armada_cli.plan.planning import make_plan
@@ -189,7 +189,7 @@ def test_a_recipe_of_local_parts_alone_runs_in_worker_processes_and_its_report_n
     ended = armada("run", path, "--runs", runs, "--workers", "1", "--allow-local-code")
     assert ended.status == 0, ended.err
     version = "sha256:" + hashlib.sha256(parts.read_bytes()).hexdigest()[:12]
-    words = " ".join(ended.out.split())
+    words = written(runs, path.stem)
     made = f"local file parts.py ({version}): student reader; teacher letter-teacher; task moods; method plain; loss city"
     assert made in words
     results = {item.parent.name: item for item in runs.glob("trials/*/result.json")}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from distributions import FreshEnvironment, write_distribution
-from running import armada, plugins_changed
+from running import armada, plugins_changed, written
 
 from armada_cli.contracts import KINDS
 from armada_cli.scaffold import Names, render
@@ -153,8 +153,10 @@ def test_a_recipe_of_the_five_runs_to_its_table(projects: Projects, tmp_path: Pa
     assert status == 0, errors
     report = json.loads((tmp_path / "runs/smoke/five/five/report.json").read_text(encoding="utf-8"))
     assert {trial["status"] for trial in report["trials"]} == {"done"}
+    assert "run five: 3 trials (3 done)" in output
+    text = written(tmp_path / "runs/smoke/five", "five")
     for kind, name in NAMES.items():
-        assert f"plugin {kind}-{name} ({Names(kind, name).distribution} 0.1.0)" in output
+        assert f"plugin {kind}-{name} ({Names(kind, name).distribution} 0.1.0)" in text
 
 
 # ------------------------------------------------------------------------------------------------------ what it refuses

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from running import armada, by_method, recorded, results, train
+from running import armada, by_method, recorded, results, train, written
 
 from armada_cli.contracts import Environment, Task
 from armada_cli.registry import catalog
@@ -285,7 +285,7 @@ def test_one_run_may_train_its_methods_in_several_precisions(recipe, tmp_path):
     assert ended.status == 0, ended.err
     assert {item["precision"] for item in by_method(tmp_path / "runs").values()} == {"bf16", "float32"}
     assert {item["scored_in"] for item in by_method(tmp_path / "runs").values()} == {"float32"}
-    said = " ".join(ended.out.split())
+    said = written(tmp_path / "runs")
     assert (
         "undistilled precision=bf16: trained in bf16, scored in float32; parameter-matched precision=float32: trained" in said
     )

@@ -225,7 +225,7 @@ def test_a_local_model_is_measured(catalog: Catalog, tmp_path: Path) -> None:
     size = student.options.size()
     encoder = student.build(Problem("classification", 2, ("a", "b"))).base_model
     assert size["parameters"] == sum(weight.numel() for weight in encoder.parameters())
-    assert (size["hidden"], size["layers"], size["heads"]) == (32, 3, 2)
+    assert (size["hidden"], size["layers"], size["heads"]) == (32, 3, 4)
 
 
 def test_nothing_is_said_of_the_size_of_an_unknown_model(catalog: Catalog) -> None:

@@ -14,6 +14,9 @@ from armada_cli.reporting.summary import make_summary
 from armada_cli.reporting.tables import ReportTable, make_tables
 from armada_cli.reporting.verdicts import Verdicts
 
+FAILED = "red"
+"""The style of what has no score."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -51,7 +54,7 @@ def make_document(run: Run) -> Document:
     verdicts = Verdicts(run, groups)
     listings = [
         Listing("How to read the differences", notes.explain_differences(groups)),
-        Listing("Trials without a score", notes.list_missing(run), "red"),
+        Listing("Trials without a score", notes.list_missing(run), FAILED),
         Listing("Warnings", notes.list_warnings(run), "yellow"),
         Listing("Parameters", notes.list_parameters(run)),
         Listing("Provenance", list_provenance(run)),

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from armada_cli.console import make_console
-from armada_cli.reporting.document import Document
+from armada_cli.reporting.document import FAILED, Document
 from armada_cli.reporting.tables import CORNER, Cell, ReportTable, Section
 
 GAP = 3
@@ -65,9 +65,12 @@ def _short_blocks(document: Document, width: int) -> Iterator[RenderableType]:
         yield from _table_blocks(table, width)
         yield from (_fill(note, width, "dim italic", hang="  ") for note in table.notes)
     for listing in document.listings:
-        if listing.style:  # what is wrong, in the colour of its kind
-            yield from (Text(_cut(entry, width), listing.style, no_wrap=True) for entry in listing.entries)
-    yield from (_fill(pointer, width, "dim") for pointer in document.pointers)
+        if listing.style:  # what is wrong, in the colour of its kind; why there is no score is told whole
+            whole = listing.style == FAILED
+            for entry in listing.entries:
+                yield _fill(entry, width, FAILED, hang="  ") if whole else Text(_cut(entry, width), listing.style, no_wrap=True)
+    # Commands to be copied: they stay on their line.
+    yield from (Text(pointer, "dim", no_wrap=True, overflow="ignore") for pointer in document.pointers)
 
 
 def _blocks(document: Document, width: int) -> Iterator[RenderableType]:
