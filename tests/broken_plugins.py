@@ -789,6 +789,17 @@ class Idle(Labels):
         return {"idler": self.module}
 
 
+class Precise(Labels):
+    """A good one that asks for what the settings say: float32."""
+
+    def terms(self, batch: Any, output: StudentOutput) -> list[Term]:
+        import torch
+
+        if output.logits.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            raise ValueError("the student runs in half precision")
+        return super().terms(batch, output)
+
+
 class Hoarding(Idle):
     def kept_modules(self) -> dict[str, Any]:
         import torch

@@ -14,6 +14,7 @@ from typing import Any
 import broken_plugins
 import numpy as np
 import pytest
+import torch
 from armada_task_ratings.options import RatingsOptions, fetching
 from broken_plugins import card
 from running import armada
@@ -30,8 +31,10 @@ from armada_cli.conformance import (
     verify,
 )
 from armada_cli.contracts import KINDS
+from armada_cli.execution.assemble import make_accelerator
 from armada_cli.registry.catalog import Catalog
 from armada_cli.registry.registered import Registered
+from armada_cli.settings import Train
 
 BUILT_IN = [item for kind in KINDS for item in Catalog.load(warn=False).components(kind) if item.distribution == "armada-cli"]
 QUICK = {"cosine", "euclid", "elementwise", "precomputed", "cola", "stsb", "copa", "arc-easy", "files"}
@@ -140,6 +143,13 @@ def test_the_good_ones_among_the_broken_ones_pass() -> None:
     check_loss(card("Squared"))
     check_task(card("Draft", broken_plugins.DraftOptions, ("classification",)))
     check_method(card("Labels", provides=("classification",)))
+
+
+def test_what_the_process_trained_in_before_does_not_matter() -> None:
+    accelerator = make_accelerator(Train(precision="bf16"), Environment(device="cpu"))
+    with accelerator.autocast():
+        assert torch.is_autocast_enabled("cpu")
+    check_method(card("Precise", provides=("classification",)))
 
 
 def test_a_method_that_needs_other_trials_passes() -> None:

@@ -28,6 +28,7 @@ from armada_cli.conformance.subject import Subject
 from armada_cli.contracts import TASK_KINDS, Method, Setup, Term, TokenTargets, TopTokens
 from armada_cli.contracts.choice import asks
 from armada_cli.errors import Interrupted
+from armada_cli.execution.assemble import make_accelerator
 from armada_cli.execution.outputs import parse
 from armada_cli.registry.choosing import as_choice
 from armada_cli.settings import Train
@@ -179,9 +180,9 @@ class MethodSubject(Subject):
         stop: int | None = None,
     ) -> Trained:
         """Train a toy student to the end, or to a step and on from its checkpoint."""
-        from accelerate import Accelerator
-
         rows = draw_rows(kind)
+        # As a trial's, whatever precision this process trained in before: accelerate keeps that of the first.
+        accelerator = make_accelerator(TRAIN, dataclasses.replace(self.environment, device="cpu"))
         if features is None and self.reads_features:
             features = draw_features(rows.labels)
         losses: list[float] = []
@@ -204,7 +205,7 @@ class MethodSubject(Subject):
 
             with self.at_work():
                 scoring = Scoring(Unscored(None, self.environment))
-                host = Host(Accelerator(cpu=True), folder, stopping=count)
+                host = Host(accelerator, folder, stopping=count)
                 loop = _Written(learner, method, scoring, features, TRAIN, seed, host)
                 try:
                     loop.run()

@@ -46,6 +46,9 @@ class ParameterMatched(Method):
     def own_modules(self) -> dict[str, nn.Module]:
         return {"P_s": self.heads.P}
 
+    def kept_modules(self) -> dict[str, nn.Module]:
+        return {**self.student_modules(), **self.own_modules()}
+
     def optimizers(self) -> dict[str, object]:
         return {"stiefel": self.stiefel.adam} if self.stiefel else {}
 

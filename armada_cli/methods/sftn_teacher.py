@@ -107,6 +107,9 @@ class SFTNTeacher(Method):
     def student_modules(self) -> dict[str, nn.Module]:
         return {"branches": self.branches}
 
+    def kept_modules(self) -> dict[str, nn.Module]:
+        return {}  # branches are as large as students, and dropped
+
     def branch_logits(self, batch: Batch, output: StudentOutput) -> list[Tensor]:
         """What each branch answers, [n, c]."""
         import torch
