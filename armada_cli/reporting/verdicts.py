@@ -116,11 +116,6 @@ class Verdicts:
         # Tables do not fold their cells, so that no number is cut.
         return Cell(tuple(line.replace("-", "−") for part in parts for line in textwrap.wrap(part, WIDTH)))
 
-    @property
-    def lacking(self) -> list[str]:
-        """Ids of trials that were made before predictions were kept, or whose predictions are damaged."""
-        return sorted(self._evidence.lacking)
-
 
 def describe_needed(contrast: Contrast) -> list[str]:
     """For a contrast that cannot be told, a line that says what would show a difference of this size."""
